@@ -1,0 +1,77 @@
+"""The only place where real clients are built and wired: lazily, once per process, nothing at import time."""
+
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from contraforce_sentinel.contraforce import ContraForce, open_http_client
+from contraforce_sentinel.linking import TicketLinking
+from contraforce_sentinel.links import LinkStore
+from contraforce_sentinel.resource_manager import ResourceManager
+from contraforce_sentinel.sentinel import Sentinel
+from contraforce_sentinel.settings import Settings
+from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from contraforce_sentinel.workspaces import Workspaces
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The wired app; `close` releases its connections."""
+
+    settings: Settings
+    linking: TicketLinking
+    workspaces: Workspaces
+    store: LinkStore
+    resources: AsyncExitStack
+
+    async def close(self) -> None:
+        """Close every client; idempotent."""
+        await self.resources.aclose()
+
+
+def build(settings: Settings) -> App:
+    """Wire an app. Call it inside a running event loop; it connects to nothing yet."""
+    resources = AsyncExitStack()
+    http = open_http_client(
+        client_id=settings.contraforce_client_id, client_secret=settings.contraforce_client_secret
+    )
+    resources.push_async_callback(http.aclose)
+    resource_manager = ResourceManager(endpoint=settings.arm_endpoint, client_id=settings.azure_client_id)
+    resources.push_async_callback(resource_manager.close)
+    store = SqliteLinkStore(settings.sqlite_path)
+    resources.push_async_callback(store.close)
+    workspaces = Workspaces(settings.workspaces, resource_manager=resource_manager)
+    resources.push_async_callback(workspaces.close)
+    linking = TicketLinking(
+        workspaces=workspaces,
+        contraforce=ContraForce(http, base_url=settings.contraforce_api_url),
+        sentinel=Sentinel(resource_manager),
+        store=store,
+        minimum_severity=settings.minimum_severity,
+        ticket_url_templates=settings.ticket_url_templates,
+        clock=lambda: datetime.now(UTC),
+    )
+    return App(settings=settings, linking=linking, workspaces=workspaces, store=store, resources=resources)
+
+
+_current: App | None = None
+
+
+def current_app() -> App:
+    """Return the process's app, built from the environment with the first call.
+
+    Raises `SettingsError`, each time, until the environment is right.
+    """
+    global _current  # noqa: PLW0603 - one app per process is the Functions worker's model
+    if _current is None:
+        _current = build(Settings.from_environment(os.environ))
+    return _current
+
+
+async def close_app() -> None:
+    """Close the process's app, if there is one; the next call of `current_app` builds a new one."""
+    global _current
+    closing, _current = _current, None
+    if closing is not None:
+        await closing.close()

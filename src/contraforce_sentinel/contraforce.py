@@ -1,0 +1,198 @@
+"""The ContraForce v2 client: `POST /workspaces/{workspaceId}/tickets/link`.
+
+Vendor facts: https://docs.contraforce.com, operation `v2-link-ticket`. What that page leaves open is decided
+here and in `tickets`, marked "our reading".
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+from pydantic import SecretStr, ValidationError
+
+from contraforce_sentinel.errors import (
+    NoTicketYet,
+    Upstream,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamNotFound,
+    UpstreamRejected,
+    UpstreamUnauthorized,
+    UpstreamUnavailable,
+)
+from contraforce_sentinel.incidents import IncidentId
+from contraforce_sentinel.links import Ticket
+from contraforce_sentinel.retries import call_with_retries, parse_retry_after
+from contraforce_sentinel.tickets import AmbiguousTicket, LinkAnswer
+
+MAX_ANSWER_BYTES: Final = 1024 * 1024
+_MAX_FIELDS: Final = 10
+_TIMEOUT: Final = httpx.Timeout(connect=5.0, read=15.0, write=10.0, pool=5.0)
+_LIMITS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=100, keepalive_expiry=60.0)
+_TOKEN: Final = re.compile(r"[\w.:\[\]$-]{1,100}", re.ASCII)
+_ADVICE: Final = {
+    401: "renew CONTRAFORCE_CLIENT_ID and CONTRAFORCE_CLIENT_SECRET: the credential is wrong or has expired",
+    403: "give the service account's credential the ticket scope, and the account a role on the workspace",
+}
+# Answers that may come after the work was done: left to the timer, never repeated within the request.
+_AMBIGUOUS_STATUSES: Final = frozenset({500, 502, 504})
+
+
+@dataclass(frozen=True, slots=True)
+class LinkedTicket:
+    """A ticket, and the request that ContraForce support can look up."""
+
+    ticket: Ticket
+    request_id: str | None
+
+
+def open_http_client(*, client_id: str, client_secret: SecretStr) -> httpx.AsyncClient:
+    """Return the one keep-alive client of the process; it never follows a redirect with the credential."""
+    auth = httpx.BasicAuth(client_id, client_secret.get_secret_value())
+    return httpx.AsyncClient(auth=auth, timeout=_TIMEOUT, limits=_LIMITS, follow_redirects=False)
+
+
+class ContraForce:
+    """Calls ContraForce over a given HTTP client; `base_url` ends with `/api/v2`."""
+
+    def __init__(self, http: httpx.AsyncClient, *, base_url: str) -> None:
+        self._http = http
+        self._base_url = base_url
+
+    async def link_ticket(
+        self, workspace_id: UUID, incident_id: IncidentId, *, number: str, ticket_id: str | None, until: float
+    ) -> LinkedTicket:
+        """Link the incident to its ticket, creating one if it has none, or to the ticket `ticket_id`.
+
+        Not idempotent as far as is documented: a second call may create a second ticket. `incident.id` is
+        the incident's name, `incident.workspaceId` the ContraForce workspace again (our reading). Raises
+        `UpstreamError`; `ambiguous` is true where the call may have had its effect.
+        """
+        url = f"{self._base_url}/workspaces/{workspace_id}/tickets/link"
+        content = {
+            "ticketId": ticket_id,
+            "incident": {
+                "id": incident_id.name,
+                "source": "Sentinel",
+                "workspaceId": str(workspace_id),
+                "number": number,
+            },
+        }
+        return await call_with_retries(
+            lambda: self._post(url, content), upstream=Upstream.CONTRAFORCE, until=until, idempotent=False
+        )
+
+    async def _post(self, url: str, content: Mapping[str, object]) -> LinkedTicket:
+        try:
+            async with self._http.stream("POST", url, json=content) as response:
+                body = await _read(response)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise _unavailable(f"cannot connect ({type(error).__name__})", ambiguous=False) from error
+        except httpx.TransportError as error:
+            raise _unavailable(f"no whole answer ({type(error).__name__})", ambiguous=True) from error
+        except httpx.DecodingError as error:
+            raise UpstreamMalformed(
+                "the answer's encoding is broken", upstream=Upstream.CONTRAFORCE
+            ) from error
+        if response.is_success:
+            return _linked_ticket(response.status_code, body)
+        raise _error(response, body)
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """Read the decoded body, at most one byte over the limit, whatever its headers say."""
+    body = b""
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            break
+    return body[: MAX_ANSWER_BYTES + 1]
+
+
+def _unavailable(message: str, *, ambiguous: bool) -> UpstreamUnavailable:
+    return UpstreamUnavailable(message, upstream=Upstream.CONTRAFORCE, ambiguous=ambiguous)
+
+
+def _linked_ticket(status: int, body: bytes) -> LinkedTicket:
+    document = _json(body)
+    request_id = _token(_get(document, "meta", "requestId"))
+    try:
+        ticket = LinkAnswer.model_validate(document).data.ticket()
+    except (ValidationError, AmbiguousTicket) as error:
+        places = error.errors() if isinstance(error, ValidationError) else []
+        raise UpstreamMalformed(
+            f"status {status} without the documented body",
+            upstream=Upstream.CONTRAFORCE,
+            status=status,
+            request_id=request_id,
+            fields=tuple(".".join(str(part) for part in place["loc"]) or "body" for place in places)[
+                :_MAX_FIELDS
+            ],
+        ) from None
+    if ticket is None:
+        raise NoTicketYet(
+            "the incident has no ticket yet",
+            upstream=Upstream.CONTRAFORCE,
+            status=status,
+            request_id=request_id,
+        )
+    return LinkedTicket(ticket, request_id)
+
+
+def _error(response: httpx.Response, body: bytes) -> UpstreamError:
+    """Turn an error answer into one error: by `code` where the vendor documents it, else by status.
+
+    Reads the problem details, the older `{"error", "meta"}` body, and takes anything else for a gateway's
+    page. `title` and `detail` are prose, may change and may quote the incident: they are not read.
+    """
+    status, document = response.status_code, _json(body)
+    code = _token(_get(document, "code") or _get(document, "error", "code"))
+    request_id = _token(_get(document, "requestId") or _get(document, "meta", "requestId"))
+    refused = _get(document, "errors")
+    target = _get(document, "target") or _get(document, "error", "target")
+    fields = [*(refused if isinstance(refused, dict) else ()), *([target] if target else ())]
+
+    def error[E: UpstreamError](kind: type[E], **more: Any) -> E:
+        return kind(
+            f"status {status}{f' {code}' if code else ''}",
+            upstream=Upstream.CONTRAFORCE,
+            status=status,
+            code=code,
+            request_id=request_id,
+            **more,
+        )
+
+    if status == httpx.codes.BAD_REQUEST and code:
+        names = tuple(dict.fromkeys(_token(field) or "body" for field in fields))
+        return error(UpstreamRejected, fields=names[:_MAX_FIELDS])
+    if status in _ADVICE:
+        return error(UpstreamUnauthorized, advice=_ADVICE[status])
+    if status == httpx.codes.NOT_FOUND:
+        return error(UpstreamNotFound)
+    wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+    ambiguous = status in _AMBIGUOUS_STATUSES
+    return error(UpstreamUnavailable, retry_after_seconds=wait, ambiguous=ambiguous)
+
+
+def _json(body: bytes) -> object:
+    """Return the JSON document; None for anything else (an HTML page, half an answer)."""
+    try:
+        return json.loads(body) if len(body) <= MAX_ANSWER_BYTES else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _get(document: object, *path: str) -> Any:
+    for key in path:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document
+
+
+def _token(value: object) -> str | None:
+    """A word of the vendor's that may stand in logs and answers; None for anything that is not one."""
+    return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None

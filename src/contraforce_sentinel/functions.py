@@ -1,0 +1,97 @@
+"""The Azure Functions entrances: request in, use case, answer out.
+
+The only module that knows `azure.functions`.
+"""
+
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+import azure.functions as func
+
+from contraforce_sentinel import VERSION, answers
+from contraforce_sentinel.answers import Answer
+from contraforce_sentinel.bootstrap import current_app
+from contraforce_sentinel.errors import NotAnIncident, SettingsError, StoreUnavailable, TicketLinkError
+from contraforce_sentinel.incidents import IncidentId, parse_delivery
+from contraforce_sentinel.telemetry import Correlation, correlated, event
+
+_INCIDENT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+blueprint = func.Blueprint()  # type: ignore[no-untyped-call] # the library leaves it untyped
+
+
+@blueprint.function_name("link_incident")
+@blueprint.route("incidents", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
+async def link_incident(request: func.HttpRequest) -> func.HttpResponse:
+    """Link the incident of a trigger's body, whole or trimmed, or of `{"incidentArmId": "…"}`."""
+
+    async def link() -> Answer:
+        delivery = parse_delivery(request.get_body(), content_type=request.headers.get("Content-Type"))
+        return answers.for_outcome(await current_app().linking.link(delivery, trigger="http"))
+
+    return await _respond(request, link)
+
+
+@blueprint.function_name("get_link")
+@blueprint.route("incidents/{incidentName}/link", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+async def get_link(request: func.HttpRequest) -> func.HttpResponse:
+    """Return the record of an incident, asked for by its name and its workspace's."""
+
+    async def get() -> Answer:
+        return await _record(
+            request.route_params.get("incidentName", ""), request.params.get("workspace", "")
+        )
+
+    return await _respond(request, get)
+
+
+@blueprint.function_name("health")
+@blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def health(request: func.HttpRequest) -> func.HttpResponse:
+    """Say whether the app can do its work, and nothing secret."""
+    return await _respond(request, _health)
+
+
+async def _respond(request: func.HttpRequest, work: Callable[[], Awaitable[Answer]]) -> func.HttpResponse:
+    """Run one request: correlation in, errors of our own to problem details, everything else to the host."""
+    with correlated(Correlation.from_headers(request.headers)):
+        try:
+            answer = await work()
+        except TicketLinkError as error:
+            answer = answers.for_error(error)
+            event("request.refused", level=logging.WARNING, status=answer.status.value, error=str(error))
+    return func.HttpResponse(
+        answer.body, status_code=answer.status.value, headers=answer.headers, mimetype=answer.content_type
+    )
+
+
+async def _record(incident_name: str, workspace: str) -> Answer:
+    if _INCIDENT_NAME.fullmatch(incident_name) is None or not workspace:
+        raise NotAnIncident("ask for /api/incidents/{incidentName}/link?workspace={workspace name}")
+    app = current_app()
+    candidates = [IncidentId(found, incident_name) for found in app.workspaces.named(workspace)]
+    found = [link for candidate in candidates if (link := await app.store.get(candidate)) is not None]
+    if len(found) > 1:
+        raise NotAnIncident("several workspaces have this name: give the workspace's ARM id instead")
+    if not found:
+        return answers.problem(HTTPStatus.NOT_FOUND, "no link is recorded for this incident", code="no-link")
+    return answers.for_record(found[0])
+
+
+async def _health() -> Answer:
+    content: dict[str, object] = {"version": VERSION, "settings": "ok", "store": "ok", "lastTimerRun": None}
+    status = HTTPStatus.OK
+    try:
+        await current_app().store.check()
+    except SettingsError as error:
+        status, content["settings"], content["store"] = (
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            error.problems,
+            "unknown",
+        )
+    except StoreUnavailable:
+        status, content["store"] = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
+    return Answer(status, {"status": "ok" if status is HTTPStatus.OK else "unavailable", **content})

@@ -1,0 +1,244 @@
+"""The use case: link one incident. All entrances run this; the steps are those of the README's picture."""
+
+import logging
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from contraforce_sentinel.comments import comment_id, comment_text
+from contraforce_sentinel.contraforce import ContraForce
+from contraforce_sentinel.errors import (
+    NotAnIncident,
+    StaleLink,
+    StoreUnavailable,
+    TicketConflict,
+    Upstream,
+    UpstreamError,
+    UpstreamUnauthorized,
+)
+from contraforce_sentinel.incidents import Delivery, Incident, Severity, skip_reason
+from contraforce_sentinel.links import Clock, Link, LinkState, LinkStore
+from contraforce_sentinel.retries import deadline
+from contraforce_sentinel.sentinel import Sentinel
+from contraforce_sentinel.settings import WorkspaceMapping
+from contraforce_sentinel.telemetry import event
+from contraforce_sentinel.workspaces import Workspaces
+
+_CLAIM_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where the incident's link stands after a delivery."""
+
+    link: Link
+    already_linked: bool
+
+
+class TicketLinking:
+    """Links incidents to their tickets; one instance per process, safe for concurrent calls."""
+
+    def __init__(
+        self,
+        *,
+        workspaces: Workspaces,
+        contraforce: ContraForce,
+        sentinel: Sentinel,
+        store: LinkStore,
+        minimum_severity: Severity,
+        ticket_url_templates: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        self._workspaces = workspaces
+        self._contraforce = contraforce
+        self._sentinel = sentinel
+        self._store = store
+        self._minimum_severity = minimum_severity
+        self._ticket_url_templates = ticket_url_templates
+        self._clock = clock
+        self._owner = uuid4().hex
+
+    async def link(self, delivery: Delivery, *, trigger: str) -> Outcome:
+        """Take the incident as far as it goes now; what is left is in the store, with its next try.
+
+        Idempotent: a linked incident costs one look into the store and no upstream call. Raises
+        `WorkspaceNotConfigured`, `NotAnIncident` or `TicketConflict` for a delivery that must be changed,
+        `StoreUnavailable` if nothing could be recorded. Upstream failures are not raised but recorded.
+        """
+        started = time.monotonic()
+        mapping = self._workspaces.require(delivery.incident_id.workspace)
+        link, ours = await self._claim(delivery)
+        if ours:
+            try:
+                link = await self._work(link, delivery, mapping)
+            except StaleLink:  # the lease ran out and another worker has taken over: its record counts
+                link = await self._store.get(delivery.incident_id) or link
+        _report(link, trigger=trigger, seconds=time.monotonic() - started, ours=ours)
+        _refuse_other_ticket(link, delivery, ours=ours)
+        return Outcome(link, already_linked=not ours and link.state is LinkState.LINKED)
+
+    async def _claim(self, delivery: Delivery) -> tuple[Link, bool]:
+        """Return the incident's record, and whether this worker holds it now."""
+        for _ in range(_CLAIM_TRIES):
+            now = self._clock()
+            new = Link(
+                incident_id=delivery.incident_id,
+                incident_number=delivery.incident.number if delivery.incident else None,
+                requested_ticket_id=delivery.ticket_id,
+                created_at=now,
+                updated_at=now,
+            )
+            inserted = await self._store.insert(new.claimed(owner=self._owner, now=now))
+            if inserted is not None:
+                return inserted, True
+            found = await self._store.get(delivery.incident_id)
+            if found is None:
+                continue
+            if not found.is_claimable(now) or self._is_still_skipped(found, delivery):
+                return found, False
+            claim = found.claimed(owner=self._owner, now=now)
+            if delivery.ticket_id is not None:
+                claim = claim.model_copy(update={"requested_ticket_id": delivery.ticket_id})
+            try:
+                return await self._store.replace(claim), True
+            except StaleLink:
+                continue
+        raise StoreUnavailable("the link changes faster than it can be claimed")
+
+    def _is_still_skipped(self, found: Link, delivery: Delivery) -> bool:
+        """An incident may be reopened or raised in severity: then a skipped link starts again."""
+        return (
+            found.state is LinkState.SKIPPED
+            and delivery.incident is not None
+            and skip_reason(delivery.incident, minimum=self._minimum_severity) is not None
+        )
+
+    async def _work(self, link: Link, delivery: Delivery, mapping: WorkspaceMapping) -> Link:
+        """Do what is owed on a claimed link and store where that ended."""
+        until = deadline()
+        try:
+            if link.ticket is None:
+                incident = await self._incident(link, delivery, mapping, until)
+                reason = skip_reason(incident, minimum=self._minimum_severity)
+                if reason is not None:
+                    return await self._store.replace(link.skipped(reason, now=self._clock()))
+                link = link.model_copy(update={"incident_number": incident.number})
+                link = await self._obtain_ticket(link, incident, mapping, until)
+            link = await self._comment(link, until)
+        except UpstreamError as error:
+            _report_failure(link, error)
+            jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
+            link = link.failed(error, now=self._clock(), jitter=jitter)
+        return await self._store.replace(link)
+
+    async def _incident(
+        self, link: Link, delivery: Delivery, mapping: WorkspaceMapping, until: float
+    ) -> Incident:
+        """Resolve the workspace, refuse a body that contradicts it, and read what the body does not say."""
+        workspace = await self._workspaces.resolve(mapping, until=until)
+        if delivery.customer_id and delivery.customer_id.lower() != str(workspace.customer_id):
+            await self._give_back(link)
+            raise NotAnIncident("contradicts the incident's ARM id: workspaceId")
+        return delivery.incident or await self._sentinel.get_incident(delivery.incident_id, until=until)
+
+    async def _give_back(self, link: Link) -> None:
+        """Undo a claim for a delivery that is refused: it leaves no trace of its own."""
+        if link.attempts == 1:
+            await self._store.delete(link)
+        else:
+            await self._store.replace(link.released(now=self._clock()))
+
+    async def _obtain_ticket(
+        self, link: Link, incident: Incident, mapping: WorkspaceMapping, until: float
+    ) -> Link:
+        """Call tickets/link and remember the ticket before anything else happens."""
+        found = await self._contraforce.link_ticket(
+            mapping.contraforce_workspace_id,
+            incident.id,
+            number=incident.number,
+            ticket_id=link.requested_ticket_id,
+            until=until,
+        )
+        try:
+            return await self._store.replace(
+                link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())
+            )
+        except (StoreUnavailable, StaleLink):
+            event(
+                "ticket.not-recorded",
+                level=logging.ERROR,
+                incident=link.incident_id.key,
+                ticket_system=found.ticket.system,
+                ticket_number=found.ticket.number,
+                contraforce_request_id=found.request_id,
+            )
+            raise
+
+    async def _comment(self, link: Link, until: float) -> Link:
+        """Put the one comment of this incident; a repeat overwrites itself."""
+        assert link.ticket is not None  # noqa: S101 - only ticketed links come here
+        await self._sentinel.put_comment(
+            link.incident_id,
+            comment_id(link.incident_id),
+            text=comment_text(link.ticket, url_templates=self._ticket_url_templates),
+            ticket=link.ticket,
+            until=until,
+        )
+        return link.linked(now=self._clock())
+
+
+def _refuse_other_ticket(link: Link, delivery: Delivery, *, ours: bool) -> None:
+    """Raise `TicketConflict` if the delivery asks for a ticket that the incident does not get."""
+    wanted = delivery.ticket_id
+    if wanted is None:
+        return
+    if link.ticket is not None and not link.ticket.is_called(wanted):
+        belongs_to = link.ticket.id or link.ticket.number
+        raise TicketConflict("the incident is linked to another ticket", ticket_id=belongs_to)
+    if link.state is LinkState.PENDING and not ours and link.requested_ticket_id != wanted:
+        raise TicketConflict(
+            "another delivery of this incident is not finished; repeat later", ticket_id=None
+        )
+
+
+def _report(link: Link, *, trigger: str, seconds: float, ours: bool) -> None:
+    event(
+        f"link.{link.state}",
+        level=logging.ERROR if link.state is LinkState.DEAD else logging.INFO,
+        incident=link.incident_id.key,
+        incident_number=link.incident_number,
+        workspace=link.incident_id.workspace.name,
+        trigger=trigger,
+        outcome=link.state,
+        claimed="yes" if ours else "no",
+        reason=link.reason,
+        code=link.code,
+        attempt=link.attempts,
+        ticket_system=link.ticket.system if link.ticket else None,
+        ticket_number=link.ticket.number if link.ticket else None,
+        contraforce_request_id=link.request_id,
+        next_try_at=link.next_try_at.isoformat() if link.next_try_at else None,
+        duration_ms=round(seconds * 1000, 1),
+    )
+
+
+def _report_failure(link: Link, error: UpstreamError) -> None:
+    unauthorized = isinstance(error, UpstreamUnauthorized)
+    event(
+        "upstream.unauthorized" if unauthorized else "upstream.failed",
+        level=logging.ERROR if unauthorized else logging.WARNING,
+        incident=link.incident_id.key,
+        workspace=link.incident_id.workspace.arm_id,
+        upstream=error.upstream,
+        error=str(error),
+        status=error.status,
+        code=error.code,
+        contraforce_request_id=error.request_id,
+        retry_after_seconds=error.retry_after_seconds,
+        advice=error.advice,
+        # a repeat may create a second ticket: somebody may have to look
+        may_have_linked="yes" if error.ambiguous and error.upstream is Upstream.CONTRAFORCE else None,
+    )

@@ -1,0 +1,293 @@
+"""The link record and its state machine: pure values, no clock, no I/O.
+
+    pending ──▶ ticketed ──▶ linked
+       │           │
+       ├──▶ skipped (a later delivery may bring it back)
+       └───────────┴──▶ dead (needs a person)
+
+Every transition returns a new record. What a failure leads to is one table, `_next_step`.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Final, Protocol, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+)
+
+from contraforce_sentinel.errors import (
+    NoTicketYet,
+    Upstream,
+    UpstreamConflict,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamNotFound,
+    UpstreamRejected,
+    UpstreamUnauthorized,
+)
+from contraforce_sentinel.incidents import IncidentId
+
+LEASE: Final = timedelta(minutes=3)
+"""How long a claim holds: a request's 20 s, the store's waits, and a minute of difference between clocks."""
+
+_MAX_ID_LENGTH: Final = 128
+
+type Clock = Callable[[], datetime]
+
+
+class TicketSystem(StrEnum):
+    """The service desks that ContraForce links to, by ContraForce's own names."""
+
+    AUTOTASK = "Autotask"
+    SERVICE_NOW = "ServiceNow"
+    JIRA = "Jira"
+
+
+class LinkState(StrEnum):
+    """Where a link stands; see the drawing in the module's docstring."""
+
+    PENDING = "pending"
+    TICKETED = "ticketed"
+    LINKED = "linked"
+    SKIPPED = "skipped"
+    DEAD = "dead"
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+def _one_line(text: str) -> str:
+    """Without control, format and private characters: fit for a log line, a header and a comment."""
+    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
+
+
+def _cut(limit: int) -> AfterValidator:
+    return AfterValidator(lambda text: text if len(text) <= limit else f"{text[: limit - 1]}…")
+
+
+def _usable_id(text: str | None) -> str | None:
+    return text if text and len(text) <= _MAX_ID_LENGTH else None
+
+
+type _OneLine = Annotated[str, AfterValidator(_one_line)]
+
+
+class Ticket(_Record):
+    """What the comment says of a ticket. `number` is what people call it, `id` what the API calls it.
+
+    Every text is one line. Title and status are cut, an id that cannot be one is None, a number that
+    cannot be one is refused.
+    """
+
+    system: TicketSystem
+    number: Annotated[_OneLine, Field(min_length=1, max_length=100)]
+    id: Annotated[_OneLine | None, AfterValidator(_usable_id)] = None
+    title: Annotated[_OneLine, _cut(500)] | None = None
+    status: Annotated[_OneLine, _cut(100)] | None = None
+
+    def is_called(self, ticket_id: str) -> bool:
+        """Whether a caller's `ticketId` means this ticket."""
+        return ticket_id in {self.id, self.number}
+
+
+class Lease(_Record):
+    """One worker's right to work on a link, until a moment in UTC."""
+
+    owner: str
+    until: AwareDatetime
+
+
+type _UtcTime = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
+type _ArmId = Annotated[
+    IncidentId,
+    BeforeValidator(lambda value: IncidentId.parse(value) if isinstance(value, str) else value),
+    PlainSerializer(lambda value: value.arm_id),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Waits from `first`, doubled up to `longest`; dead after `give_up_after` of the same failure."""
+
+    first: timedelta
+    longest: timedelta
+    give_up_after: timedelta | None
+
+
+_BACKOFF: Final = Schedule(timedelta(minutes=1), timedelta(hours=1), timedelta(hours=24))
+_INGESTION: Final = Schedule(timedelta(minutes=1), timedelta(minutes=1), timedelta(minutes=30))
+_NO_TICKET: Final = Schedule(timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24))
+_GRANT: Final = Schedule(timedelta(minutes=15), timedelta(minutes=15), None)
+_AT_ONCE: Final = Schedule(timedelta(0), timedelta(0), timedelta(0))
+
+
+def _next_step(error: UpstreamError) -> tuple[str, Schedule]:  # noqa: PLR0911 - a table
+    """Return the reason to record for a failure, and the schedule of the tries that follow it."""
+    match error:
+        case UpstreamUnauthorized():
+            return f"{error.upstream}-unauthorized", _GRANT
+        case NoTicketYet():
+            return "no-ticket-yet", _NO_TICKET
+        case UpstreamNotFound(upstream=Upstream.CONTRAFORCE):
+            return "not-ingested-yet", _INGESTION
+        case UpstreamNotFound(upstream=Upstream.SENTINEL):
+            return "incident-gone", _AT_ONCE
+        case UpstreamNotFound():
+            return "workspace-not-found", _GRANT
+        case UpstreamConflict():
+            return "comment-conflict", _AT_ONCE
+        case UpstreamRejected():
+            return f"{error.upstream}-rejected", _AT_ONCE
+        case UpstreamMalformed(upstream=Upstream.CONTRAFORCE):
+            return "contraforce-malformed", _AT_ONCE
+        case _:
+            return f"{error.upstream}-unavailable", _BACKOFF
+
+
+class Link(_Record):
+    """The record of one incident's link, as stored.
+
+    `attempts` counts every claim; `failures` those in a row that ended with the present `reason`, which
+    lasts since `failing_since`. A link is due when `next_try_at` has come; before `not_before`, which only
+    an upstream's `Retry-After` sets, nobody may try. `version` is the store's, for compare-and-set.
+    """
+
+    incident_id: _ArmId
+    incident_number: str | None = None
+    state: LinkState = LinkState.PENDING
+    ticket: Ticket | None = None
+    requested_ticket_id: str | None = None
+    reason: str | None = None
+    code: str | None = None
+    fields: tuple[str, ...] = ()
+    request_id: str | None = None
+    attempts: int = 0
+    failures: int = 0
+    failing_since: _UtcTime | None = None
+    next_try_at: _UtcTime | None = None
+    not_before: _UtcTime | None = None
+    lease: Lease | None = None
+    created_at: _UtcTime
+    updated_at: _UtcTime
+    version: str = ""
+
+    def _after(self, now: datetime, **changes: object) -> Self:
+        return self.model_copy(update={"updated_at": now, **changes})
+
+    def is_busy(self, now: datetime) -> bool:
+        """Whether a worker holds the link."""
+        return self.lease is not None and self.lease.until > now
+
+    def is_claimable(self, now: datetime) -> bool:
+        """Whether a worker may take the link now."""
+        if self.state in {LinkState.LINKED, LinkState.DEAD} or self.is_busy(now):
+            return False
+        return self.not_before is None or self.not_before <= now
+
+    def claimed(self, *, owner: str, now: datetime) -> Self:
+        """One worker works on it; if that worker dies, the link is due when its lease ends."""
+        until = now + LEASE
+        return self._after(
+            now,
+            state=LinkState.TICKETED if self.ticket else LinkState.PENDING,
+            lease=Lease(owner=owner, until=until),
+            attempts=self.attempts + 1,
+            next_try_at=until,
+        )
+
+    def ticketed(self, ticket: Ticket, *, request_id: str | None, now: datetime) -> Self:
+        """The ticket is known; from here on tickets/link is never called again. The lease goes on."""
+        return self._after(
+            now,
+            state=LinkState.TICKETED,
+            ticket=ticket,
+            request_id=request_id,
+            **_NO_FAILURE,
+        )
+
+    def linked(self, *, now: datetime) -> Self:
+        """The comment is in place."""
+        return self._after(now, state=LinkState.LINKED, lease=None, next_try_at=None, **_NO_FAILURE)
+
+    def skipped(self, reason: str, *, now: datetime) -> Self:
+        """The incident gets no link, for a reason that lies in the incident."""
+        changes = {**_NO_FAILURE, "reason": reason}
+        return self._after(now, state=LinkState.SKIPPED, lease=None, next_try_at=None, **changes)
+
+    def failed(self, error: UpstreamError, *, now: datetime, jitter: float) -> Self:
+        """Record a failure: due again later, or dead.
+
+        `jitter` in [0, 1) spreads the wait over 80 to 120 % of it. A failure of another kind than the
+        last starts the schedule, and the time after which it gives up, anew.
+        """
+        reason, schedule = _next_step(error)
+        again = reason == self.reason
+        failures = self.failures + 1 if again else 1
+        since = self.failing_since if again and self.failing_since else now
+        dead = schedule.give_up_after is not None and now - since >= schedule.give_up_after
+        wait = min(schedule.longest, schedule.first * 2 ** min(failures - 1, 16)) * (0.8 + 0.4 * jitter)
+        asked = error.retry_after_seconds
+        not_before = None if asked is None or dead else now + timedelta(seconds=asked)
+        return self._after(
+            now,
+            state=LinkState.DEAD if dead else self.state,
+            lease=None,
+            reason=reason,
+            code=error.code,
+            fields=error.fields,
+            request_id=error.request_id or self.request_id,
+            failures=failures,
+            failing_since=since,
+            not_before=not_before,
+            next_try_at=None if dead else max(now + wait, not_before or now),
+        )
+
+    def released(self, *, now: datetime) -> Self:
+        """Give a claim back without a try; the link is due at once."""
+        return self._after(now, lease=None, next_try_at=now)
+
+
+_NO_FAILURE: Final[dict[str, object]] = {
+    "reason": None,
+    "code": None,
+    "fields": (),
+    "failures": 0,
+    "failing_since": None,
+    "not_before": None,
+}
+
+
+class LinkStore(Protocol):
+    """Where links are kept: one record per incident, changed only by compare-and-set.
+
+    Every method raises `StoreUnavailable` when the store does not do its work.
+    """
+
+    async def insert(self, link: Link) -> Link | None:
+        """Store a new record and return it as stored; None, and no effect, if the incident has one."""
+
+    async def get(self, incident_id: IncidentId) -> Link | None:
+        """Return the incident's record, None if there is none."""
+
+    async def replace(self, link: Link) -> Link:
+        """Store a changed record; raise `StaleLink` if it is not the one that was read any more."""
+
+    async def delete(self, link: Link) -> None:
+        """Remove a record; raise `StaleLink` if it is not the one that was read any more."""
+
+    async def check(self) -> None:
+        """Return if the store can be read and written, else raise `StoreUnavailable`."""
+
+    async def close(self) -> None:
+        """Release connections and threads; idempotent."""

@@ -1,0 +1,215 @@
+"""The way to Azure Resource Manager: one identity, one keep-alive connection pool, errors of our own.
+
+https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling. Retries are
+`retries.call_with_retries`'; the SDK's own are off, because they sleep a `Retry-After` of any length.
+"""
+
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import aiohttp
+from azure.core import AsyncPipelineClient
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    DecodeError,
+    DeserializationError,
+    HttpResponseError,
+    ServiceRequestError,
+)
+from azure.core.pipeline.policies import AsyncRetryPolicy, UserAgentPolicy
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import HttpRequest
+from azure.identity.aio import ManagedIdentityCredential
+from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+from azure.mgmt.securityinsight.aio import SecurityInsights
+
+from contraforce_sentinel import VERSION
+from contraforce_sentinel.errors import (
+    Upstream,
+    UpstreamConflict,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamNotFound,
+    UpstreamRejected,
+    UpstreamUnauthorized,
+    UpstreamUnavailable,
+)
+from contraforce_sentinel.retries import call_with_retries, parse_retry_after
+
+_CONNECT_SECONDS: Final = 5
+_READ_SECONDS: Final = 15
+_IDENTITY_ADVICE: Final = "assign the managed identity to the app, and set AZURE_CLIENT_ID to its client id"
+_USER_AGENT: Final = f"contraforce-sentinel/{VERSION}"
+_KINDS: Final[dict[int, type[UpstreamError]]] = {
+    HTTPStatus.UNAUTHORIZED: UpstreamUnauthorized,
+    HTTPStatus.FORBIDDEN: UpstreamUnauthorized,
+    HTTPStatus.NOT_FOUND: UpstreamNotFound,
+    HTTPStatus.CONFLICT: UpstreamConflict,
+    HTTPStatus.BAD_REQUEST: UpstreamRejected,
+}
+
+
+class ResourceManager:
+    """One connection to Resource Manager; create it inside a running event loop, close it when done.
+
+    `endpoint` also decides the token's audience, as it does in every Azure cloud.
+    """
+
+    def __init__(self, *, endpoint: str, client_id: str | None) -> None:
+        self._endpoint = endpoint
+        self._scope = f"{endpoint}/.default"
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=ssl.create_default_context()),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,  # azure-core does it
+            trust_env=True,
+        )
+        self._transport = AioHttpTransport(
+            session=self._session,
+            session_owner=False,
+            connection_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+        )
+        self._credential = _Identity(
+            ManagedIdentityCredential(
+                client_id=client_id, transport=self._transport, retry_policy_class=_NoRetries
+            )
+        )
+        self._sentinels: dict[str, SecurityInsights] = {}
+        self._arm = AsyncPipelineClient[HttpRequest, Any](
+            endpoint,
+            policies=[
+                UserAgentPolicy(base_user_agent=_USER_AGENT),
+                AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
+            ],
+            transport=self._transport,
+        )
+
+    def sentinel(self, subscription_id: str) -> SecurityInsights:
+        """Return the SDK's client for a subscription, always the same one."""
+        if subscription_id not in self._sentinels:
+            self._sentinels[subscription_id] = SecurityInsights(
+                self._credential,
+                subscription_id,
+                base_url=self._endpoint,
+                credential_scopes=[self._scope],
+                transport=self._transport,
+                retry_policy=_NoRetries(),
+                user_agent=_USER_AGENT,
+            )
+        return self._sentinels[subscription_id]
+
+    async def get(self, arm_id: str, *, api_version: str, advice: str, until: float) -> object:
+        """Return a resource as JSON. Raises `UpstreamError`."""
+        request = HttpRequest("GET", quote(arm_id, safe="/"), params={"api-version": api_version})
+
+        async def send() -> object:
+            response = await self._arm.send_request(request)
+            response.raise_for_status()
+            return response.json()
+
+        return await self.call(send, upstream=Upstream.RESOURCE_MANAGER, advice=advice, until=until)
+
+    async def call[T](
+        self, request: Callable[[], Awaitable[T]], *, upstream: Upstream, advice: str, until: float
+    ) -> T:
+        """Await one idempotent request of an Azure SDK, with retries. Raises `UpstreamError`.
+
+        `advice` says what to grant when the service answers 401 or 403.
+        """
+
+        async def once() -> T:
+            try:
+                return await request()
+            except AzureError as error:
+                raise _translate(error, upstream=upstream, advice=advice) from error
+            except (DeserializationError, ValueError, TypeError, AttributeError, KeyError) as error:
+                # what the SDK's deserializer raises for JSON of another shape
+                raise UpstreamMalformed("an answer of an unknown shape", upstream=upstream) from error
+
+        return await call_with_retries(once, upstream=upstream, until=until, idempotent=True)
+
+    async def close(self) -> None:
+        """Close the connections; idempotent."""
+        await self._credential.close()
+        await self._session.close()
+
+
+class _NoRetries(AsyncRetryPolicy[Any, Any]):
+    """Sends once; `call_with_retries` is the one retry layer."""
+
+    def __init__(self, **_: Any) -> None:
+        super().__init__(retry_total=0)
+
+
+class _Identity:
+    """The credential as `AsyncTokenCredential`, whose failures are told apart from Resource Manager's."""
+
+    def __init__(self, credential: ManagedIdentityCredential) -> None:
+        self._credential = credential
+
+    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        try:
+            token: AccessToken = await self._credential.get_token(*scopes, **options)
+        except ClientAuthenticationError as error:
+            response: Any = error.response
+            status = response.status_code if response is not None else None
+            if status is None or (status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in {408, 429}):
+                raise UpstreamUnauthorized(
+                    "the managed identity gets no token",
+                    upstream=Upstream.IDENTITY,
+                    status=status,
+                    advice=_IDENTITY_ADVICE,
+                ) from error
+            raise UpstreamUnavailable(
+                f"status {status}", upstream=Upstream.IDENTITY, status=status
+            ) from error
+        except (AzureError, ValueError, TypeError, KeyError) as error:
+            raise UpstreamUnavailable(
+                f"no token ({type(error).__name__})", upstream=Upstream.IDENTITY
+            ) from error
+        return token
+
+    async def close(self) -> None:
+        await self._credential.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.close()
+
+
+def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> UpstreamError:
+    """Say in our words what an SDK's error means; its own message may quote the incident."""
+    response: Any = error.response if isinstance(error, HttpResponseError) else None
+    if response is None:
+        sent = not isinstance(error, ServiceRequestError)
+        return UpstreamUnavailable(f"no answer ({type(error).__name__})", upstream=upstream, ambiguous=sent)
+    status = int(response.status_code)
+    if isinstance(error, DecodeError) and status < HTTPStatus.BAD_REQUEST:
+        return UpstreamMalformed(f"status {status} without JSON", upstream=upstream, status=status)
+    code = getattr(getattr(error, "error", None), "code", None)
+    code = code if isinstance(code, str) and code.isidentifier() and len(code) <= 100 else None  # noqa: PLR2004
+    wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+    kind = _KINDS.get(status, UpstreamUnavailable)
+    return kind(
+        f"status {status}{f' {code}' if code else ''}",
+        upstream=upstream,
+        status=status,
+        code=code,
+        retry_after_seconds=wait if kind is UpstreamUnavailable else None,
+        advice=advice if kind is UpstreamUnauthorized else None,
+    )

@@ -1,0 +1,82 @@
+"""In-request retries: the one retry layer of every upstream, and what `Retry-After` means to it."""
+
+import asyncio
+import math
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import stamina
+
+from contraforce_sentinel.errors import Upstream, UpstreamError, UpstreamUnavailable
+
+DEADLINE_SECONDS: Final = 20.0
+"""All upstream calls of one delivery together; what takes longer is the timer's."""
+
+_ATTEMPTS: Final = 4
+_LONGEST_RETRY_AFTER_SECONDS: Final = 24 * 3600.0
+_SECONDS: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,9})?")
+
+
+def deadline() -> float:
+    """Return the moment, on the running loop's clock, at which a delivery that starts now stops calling."""
+    return asyncio.get_running_loop().time() + DEADLINE_SECONDS
+
+
+def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
+    """Return the seconds to wait, 0 to 86,400; None if the header is absent or says nothing.
+
+    Seconds or an HTTP date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after. Fractions of a
+    second, which some gateways send, are taken; a date in the past means now.
+    """
+    text = (value or "").strip()
+    if _SECONDS.fullmatch(text):
+        seconds = float(text)
+    else:
+        try:
+            date = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
+
+
+async def call_with_retries[T](
+    call: Callable[[], Awaitable[T]], *, upstream: Upstream, until: float, idempotent: bool
+) -> T:
+    """Await `call` again while its upstream is unavailable: at most 4 times, never past `until`.
+
+    A request that may have been carried out is repeated only if it is `idempotent`. A `Retry-After` that
+    fits is waited for exactly; one that does not fit ends the tries. Raises the last `UpstreamError`, or
+    an ambiguous `UpstreamUnavailable` when `until` comes while a request is under way.
+    """
+    loop = asyncio.get_running_loop()
+    last: UpstreamError | None = None
+
+    def backoff(error: Exception) -> bool | float:
+        if not isinstance(error, UpstreamUnavailable) or (error.ambiguous and not idempotent):
+            return False
+        wait = error.retry_after_seconds
+        return True if wait is None else wait if loop.time() + wait < until else False
+
+    try:
+        async with asyncio.timeout_at(until):
+            async for attempt in stamina.retry_context(
+                on=backoff, attempts=_ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=4.0, wait_jitter=0.5
+            ):
+                with attempt:
+                    last = None
+                    try:
+                        return await call()
+                    except UpstreamError as error:
+                        last = error
+                        raise
+    except TimeoutError as error:
+        if last is not None:  # the time ran out between two tries
+            raise last from error
+        raise UpstreamUnavailable(
+            "no answer within the time of this request", upstream=upstream, ambiguous=True
+        ) from error
+    raise AssertionError("stamina ends with a result or an exception")

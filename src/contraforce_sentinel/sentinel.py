@@ -1,0 +1,92 @@
+"""The Microsoft Sentinel adapter: read an incident, put our comment.
+
+https://learn.microsoft.com/rest/api/securityinsights/incident-comments/create-or-update; vendor models and
+exceptions stay inside.
+"""
+
+from typing import Final
+from uuid import UUID
+
+from azure.mgmt.securityinsight.models import Incident as SdkIncident
+from azure.mgmt.securityinsight.models import IncidentComment
+
+from contraforce_sentinel.comments import is_our_comment
+from contraforce_sentinel.errors import (
+    Upstream,
+    UpstreamConflict,
+    UpstreamMalformed,
+    UpstreamNotFound,
+    UpstreamUnavailable,
+)
+from contraforce_sentinel.incidents import Incident, IncidentId
+from contraforce_sentinel.links import Ticket
+from contraforce_sentinel.resource_manager import ResourceManager
+
+_ADVICE: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
+
+
+class Sentinel:
+    """Sentinel's incidents and comments over one Resource Manager connection."""
+
+    def __init__(self, resource_manager: ResourceManager) -> None:
+        self._resource_manager = resource_manager
+
+    async def get_incident(self, incident_id: IncidentId, *, until: float) -> Incident:
+        """Read an incident. Raises `UpstreamError`; `UpstreamNotFound` if it is gone."""
+        workspace = incident_id.workspace
+        incidents = self._resource_manager.sentinel(workspace.subscription_id).incidents
+
+        async def get() -> Incident:
+            found = await incidents.get(workspace.resource_group, workspace.name, incident_id.name)
+            return _incident(incident_id, found)
+
+        return await self._resource_manager.call(get, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until)
+
+    async def put_comment(
+        self, incident_id: IncidentId, comment_id: UUID, *, text: str, ticket: Ticket, until: float
+    ) -> None:
+        """Write the comment; a repeat overwrites it, so it is idempotent.
+
+        Whether a second PUT without an etag is 200 or 409 is not documented: after a 409 the comment that
+        is there decides. Raises `UpstreamError`; `UpstreamConflict` if it is somebody else's.
+        """
+        workspace = incident_id.workspace
+        comments = self._resource_manager.sentinel(workspace.subscription_id).incident_comments
+        address = (workspace.resource_group, workspace.name, incident_id.name, str(comment_id))
+
+        async def put() -> None:
+            await comments.create_or_update(*address, IncidentComment(message=text))
+
+        async def get() -> str | None:
+            found = await comments.get(*address)
+            return found.message
+
+        try:
+            await self._resource_manager.call(put, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until)
+        except UpstreamConflict as conflict:
+            try:
+                message = await self._resource_manager.call(
+                    get, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until
+                )
+            except UpstreamNotFound:
+                raise UpstreamUnavailable(
+                    "a conflict on a comment that is not there",
+                    upstream=Upstream.SENTINEL,
+                    status=conflict.status,
+                ) from conflict
+            if not is_our_comment(message, ticket):
+                raise
+
+
+def _incident(incident_id: IncidentId, found: SdkIncident) -> Incident:
+    """Keep what the link needs; the SDK types its attributes loosely."""
+    number: object = found.incident_number
+    if not isinstance(number, int):
+        raise UpstreamMalformed("an incident without a number", upstream=Upstream.SENTINEL)
+    return Incident(
+        id=incident_id,
+        number=str(number),
+        severity=str(found.severity or ""),
+        status=str(found.status or ""),
+        labels=frozenset(str(label.label_name) for label in found.labels or ()),
+    )

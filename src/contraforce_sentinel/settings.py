@@ -1,0 +1,221 @@
+"""Every setting of the app, with its description; read from the environment, never at import time."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import (
+    AliasGenerator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+
+from contraforce_sentinel.errors import NotAnIncident, SettingsError
+from contraforce_sentinel.incidents import Severity, WorkspaceId
+
+_OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_STORE", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_SQLITE: Final = re.compile(r"sqlite:///(?P<path>.+)")
+
+
+class _Refused(ValueError):
+    """A setting's value is not acceptable; the message never repeats it."""
+
+
+def _json_or_file(value: Any) -> Any:
+    """JSON text, or `@path` of a file that holds it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        text = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
+    except (OSError, ValueError):
+        raise _Refused("the file named after @ cannot be read") from None
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise _Refused("is not valid JSON") from None
+
+
+def _url(value: str) -> str:
+    """An https URL without query and credentials; plain http only to this machine."""
+    try:
+        url = urlsplit(value)
+        host, _ = url.hostname, url.port
+    except ValueError:
+        raise _Refused("is not a URL") from None
+    if not host or url.query or url.fragment or url.username or url.password:
+        raise _Refused("must be a URL of scheme, host and path")
+    if url.scheme != "https" and not (url.scheme == "http" and host in _LOOPBACK):
+        raise _Refused("must start with https:// (plain http only to localhost)")
+    return value.rstrip("/")
+
+
+class WorkspaceMapping(BaseModel):
+    """One customer: the Sentinel workspace and the ContraForce workspace its tickets live in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    workspace: WorkspaceId
+    contraforce_workspace_id: UUID = Field(alias="contraforceWorkspaceId")
+
+    @field_validator("workspace", mode="before")
+    @classmethod
+    def _parse_workspace(cls, value: Any) -> WorkspaceId:
+        try:
+            return WorkspaceId.parse(value if isinstance(value, str) else "")
+        except NotAnIncident as error:
+            raise _Refused(str(error)) from None
+
+
+class Settings(BaseModel):
+    """The settings as the environment gives them; field names in upper case are the environment's names."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        alias_generator=AliasGenerator(validation_alias=str.upper),
+    )
+
+    contraforce_api_url: Annotated[str, BeforeValidator(_url)] = Field(
+        "https://portal.contraforce.com/api/v2", description="Base of the ContraForce v2 API."
+    )
+    contraforce_client_id: str = Field(
+        min_length=1, pattern=r"^[^:\x00-\x1f]+$", description="Service account's client id (HTTP Basic)."
+    )
+    contraforce_client_secret: SecretStr = Field(
+        min_length=1, description="Service account's secret; in Azure a Key Vault reference."
+    )
+    workspaces: Annotated[tuple[WorkspaceMapping, ...], BeforeValidator(_json_or_file)] = Field(
+        min_length=1,
+        description=(
+            'JSON array `[{"workspace": "<ARM id of the Log Analytics workspace>", '
+            '"contraforceWorkspaceId": "<uuid>"}]`, or `@path` of a file with it; '
+            "an incident of any other workspace is refused."
+        ),
+    )
+    link_store: SecretStr = Field(
+        SecretStr("sqlite:///.data/links.db"),
+        description="`sqlite:///path/to/links.db`; refused in Azure, where several instances share no disk.",
+    )
+    arm_endpoint: Annotated[str, BeforeValidator(_url)] = Field(
+        "https://management.azure.com", description="Resource Manager, for sovereign clouds."
+    )
+    azure_client_id: str | None = Field(
+        None, description="Client id of the user-assigned identity (azure-identity's own name)."
+    )
+    minimum_severity: Severity = Field(
+        Severity.INFORMATIONAL,
+        description="Incidents below it are skipped: `Informational`, `Low`, `Medium` or `High`.",
+    )
+    reconcile_schedule: str = Field(
+        "0 */5 * * * *",
+        pattern=r"^[^\s]+(?: [^\s]+){5}$",
+        description="NCRONTAB of the timer, six fields, UTC.",
+    )
+    reconcile_lookback_hours: int = Field(
+        24, ge=1, le=24 * 90, description="How far discovery looks back the first time, in hours."
+    )
+    ticket_url_templates: Annotated[dict[str, str], BeforeValidator(_json_or_file)] = Field(
+        {},
+        description=(
+            "JSON object: per ticket system (`Autotask`, `ServiceNow`, `Jira`) a URL with `{id}` or "
+            "`{number}`, to make the ticket number clickable."
+        ),
+    )
+
+    @field_validator("minimum_severity", mode="before")
+    @classmethod
+    def _parse_severity(cls, value: Any) -> Severity:
+        severity = Severity.named(value) if isinstance(value, str) else value
+        if not isinstance(severity, Severity):
+            raise _Refused("must be Informational, Low, Medium or High")
+        return severity
+
+    @field_validator("workspaces", mode="after")
+    @classmethod
+    def _refuse_doubles(cls, value: tuple[WorkspaceMapping, ...]) -> tuple[WorkspaceMapping, ...]:
+        if len({mapping.workspace.key for mapping in value}) < len(value):
+            raise _Refused("names a workspace twice")
+        return value
+
+    @field_validator("link_store", mode="after")
+    @classmethod
+    def _refuse_unknown_stores(cls, value: SecretStr) -> SecretStr:
+        if _SQLITE.fullmatch(value.get_secret_value()) is None:
+            raise _Refused("must be sqlite:///path/to/links.db")
+        return value
+
+    @field_validator("ticket_url_templates", mode="after")
+    @classmethod
+    def _refuse_useless_templates(cls, value: dict[str, str]) -> dict[str, str]:
+        for system, template in value.items():
+            if system not in {"Autotask", "ServiceNow", "Jira"}:
+                raise _Refused("has a key that is not Autotask, ServiceNow or Jira")
+            stripped = template.replace("{id}", "0").replace("{number}", "0")
+            if (
+                stripped == template
+                or set("{}<>\"'\\ ") & set(stripped)
+                or not stripped.startswith("https://")
+            ):
+                raise _Refused(
+                    f"needs an https URL with {{id}} or {{number}} and no other braces for {system}"
+                )
+        return value
+
+    @property
+    def sqlite_path(self) -> Path:
+        """The file of the SQLite link store."""
+        match = _SQLITE.fullmatch(self.link_store.get_secret_value())
+        assert match is not None  # noqa: S101 - the validator above admits nothing else
+        return Path(match["path"])
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Read and check every setting; empty values count as not set.
+
+        Raises one `SettingsError` that names every bad setting and never a value.
+        """
+        known = {name.upper() for name in cls.model_fields}
+        values = {name: value for name, value in environment.items() if name in known and value.strip()}
+        problems = {
+            name: "is not a setting of this app"
+            for name in environment
+            if name.startswith(_OWN_PREFIXES) and name not in known
+        }
+        for name, value in values.items():
+            if value.startswith("@Microsoft.KeyVault("):
+                problems[name] = (
+                    "the Key Vault reference was not resolved; check the vault's access and the secret's name"
+                )
+        in_azure = environment.get("WEBSITE_SITE_NAME") or environment.get("WEBSITE_SKU")
+        if in_azure and values.get("LINK_STORE", "sqlite:").startswith("sqlite:"):
+            problems["LINK_STORE"] = "is required in Azure, and SQLite is refused there"
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            for item in error.errors(include_input=False, include_url=False):
+                name = str(item["loc"][0])
+                problem = _describe(item["type"], item.get("ctx", {}).get("error"), item["loc"])
+                problems[name] = f"{problems[name]}, {problem}" if name in problems else problem
+            raise SettingsError(problems) from None
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+
+def _describe(kind: str, error: object, place: tuple[int | str, ...]) -> str:
+    if kind == "missing" and len(place) == 1:
+        return "is required"
+    where = ".".join(str(part) for part in place[1:])
+    what = str(error) if isinstance(error, _Refused) else f"is not valid ({kind})"
+    return f"{where} {what}" if where else what

@@ -1,0 +1,1 @@
+"""The link stores: several implementations of `links.LinkStore`, one contract test suite."""

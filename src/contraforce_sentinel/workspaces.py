@@ -1,0 +1,95 @@
+"""The allow-list of workspaces, and what Resource Manager says of them.
+
+https://learn.microsoft.com/rest/api/loganalytics/workspaces/get
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from async_lru import alru_cache
+from pydantic import BaseModel, ValidationError
+
+from contraforce_sentinel.errors import (
+    Upstream,
+    UpstreamMalformed,
+    UpstreamUnavailable,
+    WorkspaceNotConfigured,
+)
+from contraforce_sentinel.incidents import WorkspaceId
+from contraforce_sentinel.resource_manager import ResourceManager
+from contraforce_sentinel.retries import deadline
+from contraforce_sentinel.settings import WorkspaceMapping
+
+CACHE_SECONDS: Final = 3600.0
+_API_VERSION: Final = "2025-07-01"
+_ADVICE: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A Log Analytics workspace as Resource Manager describes it; `customer_id` is its GUID."""
+
+    id: WorkspaceId
+    customer_id: UUID
+    location: str
+
+
+class _Properties(BaseModel, hide_input_in_errors=True):
+    customerId: UUID  # noqa: N815 - Resource Manager's name
+
+
+class _Resource(BaseModel, hide_input_in_errors=True):
+    location: str
+    properties: _Properties
+
+
+class Workspaces:
+    """The configured workspaces; `resolve` asks Resource Manager at most once an hour for each."""
+
+    def __init__(self, mappings: Iterable[WorkspaceMapping], *, resource_manager: ResourceManager) -> None:
+        self._mappings = {mapping.workspace.key: mapping for mapping in mappings}
+        self._resource_manager = resource_manager
+        self._cached = alru_cache(maxsize=None, ttl=CACHE_SECONDS)(self._get)
+
+    def require(self, workspace_id: WorkspaceId) -> WorkspaceMapping:
+        """Return the customer of a workspace; raise `WorkspaceNotConfigured` for any other."""
+        mapping = self._mappings.get(workspace_id.key)
+        if mapping is None:
+            raise WorkspaceNotConfigured("the incident's workspace is not in WORKSPACES")
+        return mapping
+
+    def named(self, text: str) -> list[WorkspaceId]:
+        """Return the configured workspaces of that name or ARM id, in any letter case."""
+        wanted = text.lower()
+        found = (mapping.workspace for mapping in self._mappings.values())
+        return [workspace for workspace in found if wanted in {workspace.name.lower(), workspace.key}]
+
+    async def resolve(self, mapping: WorkspaceMapping, *, until: float) -> Workspace:
+        """Return the workspace; concurrent calls share one request. Raises `UpstreamError`."""
+        try:
+            async with asyncio.timeout_at(until):
+                return await self._cached(mapping.workspace)
+        except TimeoutError as error:
+            raise UpstreamUnavailable(
+                "no answer within the time of this request", upstream=Upstream.RESOURCE_MANAGER
+            ) from error
+
+    async def close(self) -> None:
+        """Cancel what is under way; idempotent."""
+        await self._cached.cache_close()
+        self._cached.cache_clear()
+
+    async def _get(self, workspace_id: WorkspaceId) -> Workspace:
+        document = await self._resource_manager.get(
+            workspace_id.arm_id, api_version=_API_VERSION, advice=_ADVICE, until=deadline()
+        )
+        try:
+            found = _Resource.model_validate(document)
+        except ValidationError:
+            raise UpstreamMalformed(
+                "a workspace without customerId and location", upstream=Upstream.RESOURCE_MANAGER
+            ) from None
+        return Workspace(workspace_id, found.properties.customerId, found.location)

@@ -1,0 +1,24 @@
+"""Stand-ins of the remote services on loopback: Resource Manager, managed identity, ContraForce.
+
+`async with Sandbox.start() as sandbox:` serves them; point a client at them with `sandbox.environment()`.
+"""
+
+from sandbox.incidents import SandboxIncident, SandboxWorkspace, StoredComment
+from sandbox.limits import SentinelLimits
+from sandbox.planted import PLANTED_SECRET
+from sandbox.requestlog import LoggedRequest, Operation
+from sandbox.server import Sandbox
+from sandbox.tickets import Ticket, TicketSystem
+
+__all__ = [
+    "PLANTED_SECRET",
+    "LoggedRequest",
+    "Operation",
+    "Sandbox",
+    "SandboxIncident",
+    "SandboxWorkspace",
+    "SentinelLimits",
+    "StoredComment",
+    "Ticket",
+    "TicketSystem",
+]

@@ -1,0 +1,222 @@
+"""What is in Sentinel: workspaces, their incidents and the comments on these, and how REST shows them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+from uuid import uuid4
+
+from sandbox import triggers
+from sandbox.bodies import JsonObject, trimmed_time, utc_now
+from sandbox.contraforce import ContraForce, IncidentKey
+from sandbox.tickets import Ticket, TicketSystem
+
+Severity = Literal["Informational", "Low", "Medium", "High"]
+Status = Literal["New", "Active", "Closed"]
+
+
+def new_etag() -> str:
+    """Return an etag that was never used before, in Sentinel's spelling with its quotes."""
+    return f'"{uuid4()}"'
+
+
+@dataclass(slots=True)
+class StoredComment:
+    """A comment as Sentinel keeps it: the message verbatim."""
+
+    arm_id: str
+    name: str
+    message: str
+    created: datetime = field(default_factory=utc_now)
+    modified: datetime = field(default_factory=utc_now)
+    etag: str = field(default_factory=new_etag)
+
+    def to_rest(self) -> JsonObject:
+        """Return the resource as REST shows it."""
+        author = {
+            "objectId": "aaaaaaaa-0000-4000-8000-000000000001",
+            "email": None,
+            "name": "id-sentinel-link-func",
+            "userPrincipalName": None,
+        }
+        properties = {
+            "message": self.message,
+            "createdTimeUtc": trimmed_time(self.created),
+            "lastModifiedTimeUtc": trimmed_time(self.modified),
+            "author": author,
+        }
+        kind = "Microsoft.SecurityInsights/incidents/comments"
+        return {
+            "id": self.arm_id,
+            "name": self.name,
+            "type": kind,
+            "etag": self.etag,
+            "properties": properties,
+        }
+
+
+@dataclass(slots=True, eq=False)
+class SandboxIncident:
+    """An incident; tests change its fields as an analyst would. `comments_by_name` has lower-case names."""
+
+    workspace: "SandboxWorkspace"
+    name: str
+    number: int
+    title: str
+    severity: Severity
+    status: Status
+    labels: list[str]
+    created: datetime
+    provider: str = "Azure Sentinel"
+    etag: str = field(default_factory=new_etag)
+    comments_by_name: dict[str, StoredComment] = field(default_factory=dict)
+
+    @property
+    def arm_id(self) -> str:
+        """The resource id as REST spells it, with `incidents`."""
+        return f"{self.workspace.arm_id}/providers/Microsoft.SecurityInsights/incidents/{self.name}"
+
+    @property
+    def trigger_arm_id(self) -> str:
+        """The resource id as the automation rule's trigger spells it, with `Incidents`."""
+        return f"{self.workspace.arm_id}/providers/Microsoft.SecurityInsights/Incidents/{self.name}"
+
+    @property
+    def comments(self) -> list[StoredComment]:
+        """The comments as stored, oldest first."""
+        return list(self.comments_by_name.values())
+
+    @property
+    def key(self) -> IncidentKey:
+        """What ContraForce knows the incident by."""
+        return self.workspace.contraforce_id.lower(), self.name.lower()
+
+    @property
+    def ticket(self) -> Ticket | None:
+        """The ticket that ContraForce has linked, if it has."""
+        return self.workspace.contraforce.links.get(self.key)
+
+    def hold_back(self, times: int | None = None) -> None:
+        """Answer 404 to the next `times` link calls, as before ingestion; None: until `ingest`."""
+        self.workspace.contraforce.not_ingested.set(self.key, times)
+
+    def ingest(self) -> None:
+        """Lift `hold_back`: ContraForce knows the incident from now on."""
+        self.workspace.contraforce.not_ingested.lift(self.key)
+
+    def withhold_ticket(self, times: int | None = None) -> None:
+        """Answer the next `times` link calls without a ticket; None: until `grant_ticket`."""
+        self.workspace.contraforce.without_ticket.set(self.key, times)
+
+    def grant_ticket(self) -> None:
+        """Lift `withhold_ticket`: the next link call gets a ticket."""
+        self.workspace.contraforce.without_ticket.lift(self.key)
+
+    def delete(self) -> None:
+        """Remove the incident from Sentinel, with its comments."""
+        del self.workspace.incidents[self.name.lower()]
+
+    def trigger_body(self, event: Literal["Create", "Update"] = "Create") -> JsonObject:
+        """Return the body of the Microsoft Sentinel incident trigger, whole."""
+        return triggers.full(self, event)
+
+    def trimmed_body(self) -> JsonObject:
+        """Return the small part of the trigger's body that the playbook passes on."""
+        return triggers.trimmed(self)
+
+    def properties(self) -> JsonObject:
+        """Return the properties that REST and the trigger have in common."""
+        return triggers.properties(self)
+
+    def to_rest(self) -> JsonObject:
+        """Return the resource as REST shows it."""
+        kind = "Microsoft.SecurityInsights/incidents"
+        return {
+            "id": self.arm_id,
+            "name": self.name,
+            "type": kind,
+            "etag": self.etag,
+            "properties": self.properties(),
+        }
+
+
+@dataclass(slots=True, eq=False)
+class SandboxWorkspace:
+    """A Log Analytics workspace with Sentinel on it, and the ContraForce workspace that belongs to it.
+
+    `second_put` is the answer to a PUT without etag on a comment that exists, which Microsoft does not
+    document. `incidents` has lower-case names.
+    """
+
+    contraforce: ContraForce = field(repr=False)
+    name: str
+    system: TicketSystem
+    subscription: str
+    resource_group: str
+    location: str = "westeurope"
+    customer_id: str = field(default_factory=lambda: str(uuid4()))
+    contraforce_id: str = field(default_factory=lambda: str(uuid4()))
+    second_put: Literal[200, 409] = 200
+    incidents: dict[str, SandboxIncident] = field(default_factory=dict, repr=False)
+
+    @property
+    def arm_id(self) -> str:
+        """The resource id of the Log Analytics workspace."""
+        group = f"/subscriptions/{self.subscription}/resourceGroups/{self.resource_group}"
+        return f"{group}/providers/Microsoft.OperationalInsights/workspaces/{self.name}"
+
+    def add_incident(
+        self,
+        *,
+        number: int | None = None,
+        title: str = "Multiple failed sign-ins followed by success",
+        severity: Severity = "Medium",
+        status: Status = "New",
+        labels: Sequence[str] = (),
+        created: datetime | None = None,
+        name: str | None = None,
+        provider: str = "Azure Sentinel",
+        ticket_title: str | None = None,
+    ) -> SandboxIncident:
+        """Create an incident; by default it has the next free number and was created just now."""
+        if number is None:
+            number = max((incident.number for incident in self.incidents.values()), default=3176) + 1
+        incident = SandboxIncident(
+            workspace=self,
+            name=name or str(uuid4()),
+            number=number,
+            title=title,
+            severity=severity,
+            status=status,
+            labels=list(labels),
+            created=created or utc_now(),
+            provider=provider,
+        )
+        self.incidents[incident.name.lower()] = incident
+        if ticket_title is not None:
+            self.contraforce.titles[incident.key] = ticket_title
+        return incident
+
+    def add_ticket(self, title: str = "A ticket opened by hand") -> Ticket:
+        """Create a ticket on this workspace's service desk that no incident is linked to yet."""
+        return self.contraforce.add_ticket(self.contraforce_id, title)
+
+    def to_rest(self) -> JsonObject:
+        """Return the Log Analytics workspace as Resource Manager shows it."""
+        properties = {
+            "customerId": self.customer_id,
+            "provisioningState": "Succeeded",
+            "sku": {"name": "PerGB2018"},
+            "retentionInDays": 90,
+            "features": {"enableLogAccessUsingOnlyResourcePermissions": True},
+            "publicNetworkAccessForIngestion": "Enabled",
+            "publicNetworkAccessForQuery": "Enabled",
+        }
+        kind = "Microsoft.OperationalInsights/workspaces"
+        return {
+            "id": self.arm_id,
+            "name": self.name,
+            "type": kind,
+            "location": self.location,
+            "properties": properties,
+        }

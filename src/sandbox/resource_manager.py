@@ -1,0 +1,195 @@
+"""Stand-in of Azure Resource Manager: workspaces, Sentinel incidents and their comments.
+
+https://learn.microsoft.com/rest/api/securityinsights/
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
+from urllib.parse import quote
+
+from sandbox.bodies import JsonObject, arm_error_body, utc_now
+from sandbox.identity import ManagedIdentity
+from sandbox.incidents import SandboxIncident, SandboxWorkspace, StoredComment, new_etag
+from sandbox.limits import Metered, SentinelLimits
+from sandbox.paging import BadQueryError, created_filter, is_newest_first, page
+from sandbox.requestlog import LoggedRequest
+from sandbox.service import Answer, RefusedError, Route, StandIn
+
+MAX_MESSAGE: Final = 30_000
+MAX_COMMENTS: Final = 100
+WORKSPACE: Final = (
+    "/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)"
+    r"/providers/Microsoft\.OperationalInsights/workspaces/(?P<workspace>[^/]+)"
+)
+INCIDENTS: Final = WORKSPACE + r"/providers/Microsoft\.SecurityInsights/incidents"
+COMMENTS: Final = INCIDENTS + "/(?P<incident>[^/]+)/comments"
+
+type Groups = Mapping[str, str]
+
+
+class ResourceManager(StandIn):
+    """Everything behind one ARM endpoint, open to tests.
+
+    `workspaces`: lower-case ARM id → workspace. `forbidden`: subscription ids, workspace names or ARM ids that no
+    identity has a role on, or operation names that the role lacks (any case). `limits`: Sentinel's rate limits,
+    off while None. `audiences`: resources that a token may be for, with or without a final slash.
+    """
+
+    def __init__(self, identity: ManagedIdentity) -> None:
+        super().__init__()
+        self.workspaces: dict[str, SandboxWorkspace] = {}
+        self.forbidden: set[str] = set()
+        self.limits: SentinelLimits | None = None
+        self.audiences: set[str] = set()
+        self._identity = identity
+
+    def routes(self) -> Sequence[Route]:
+        """Return the operations the product uses, and the comment list for operators."""
+        return (
+            Route("arm.workspace", "GET", f"{WORKSPACE}/?", self._get_workspace),
+            Route("arm.incidents", "GET", f"{INCIDENTS}/?", self._list_incidents),
+            Route("arm.incident", "GET", f"{INCIDENTS}/(?P<incident>[^/]+)/?", self._get_incident),
+            Route("arm.comments", "GET", f"{COMMENTS}/?", self._list_comments),
+            Route("arm.comment.get", "GET", f"{COMMENTS}/(?P<comment>[^/]+)/?", self._get_comment),
+            Route("arm.comment.put", "PUT", f"{COMMENTS}/(?P<comment>[^/]+)/?", self._put_comment),
+        )
+
+    def unknown(self, request: LoggedRequest) -> Answer:
+        """Return ARM's answer to a path it cannot route."""
+        return _error(404, "InvalidResourceType", f"No operation for '{request.method} {request.path}'.")
+
+    def _get_workspace(self, request: LoggedRequest, groups: Groups) -> Answer:
+        return Answer(200, self._workspace(request, groups).to_rest())
+
+    def _get_incident(self, request: LoggedRequest, groups: Groups) -> Answer:
+        return Answer(200, self._incident(request, groups).to_rest())
+
+    def _list_incidents(self, request: LoggedRequest, groups: Groups) -> Answer:
+        workspace = self._workspace(request, groups)
+        try:
+            wanted = created_filter(request.query.get("$filter"))
+            newest_first = is_newest_first(request.query.get("$orderby"))
+        except BadQueryError as error:
+            _refuse(400, "BadRequest", f"{error} Workspace '{workspace.name}'.")
+        incidents = [incident for incident in workspace.incidents.values() if wanted(incident.created)]
+        incidents.sort(key=lambda incident: incident.created, reverse=newest_first)
+        return self._page(request, incidents)
+
+    def _list_comments(self, request: LoggedRequest, groups: Groups) -> Answer:
+        incident = self._incident(request, groups)
+        self._spend(incident, "comment GET")
+        return self._page(request, incident.comments)
+
+    def _get_comment(self, request: LoggedRequest, groups: Groups) -> Answer:
+        incident = self._incident(request, groups)
+        self._spend(incident, "comment GET")
+        comment = incident.comments_by_name.get(groups["comment"].lower())
+        if comment is None:
+            _refuse(404, "NotFound", f"Comment '{groups['comment']}' of '{incident.title}' was not found.")
+        return Answer(200, comment.to_rest())
+
+    def _put_comment(self, request: LoggedRequest, groups: Groups) -> Answer:
+        incident = self._incident(request, groups)
+        self._spend(incident, "comment PUT")
+        message, etag = _comment_request(request, incident)
+        existing = incident.comments_by_name.get(groups["comment"].lower())
+        if existing is not None:
+            return _update(existing, message, etag, incident)
+        if len(incident.comments) >= MAX_COMMENTS:
+            _refuse(400, "BadRequest", f"Incident '{incident.title}' has {MAX_COMMENTS} comments already.")
+        name = groups["comment"]
+        comment = StoredComment(arm_id=f"{incident.arm_id}/comments/{name}", name=name, message=message)
+        incident.comments_by_name[name.lower()] = comment
+        return Answer(201, comment.to_rest())
+
+    def _page(self, request: LoggedRequest, items: Sequence[SandboxIncident | StoredComment]) -> Answer:
+        try:
+            part, next_link = page(items, request.query, f"{self.base_url}{quote(request.path)}")
+        except BadQueryError as error:
+            _refuse(400, "BadRequest", str(error))
+        body: JsonObject = {"value": [item.to_rest() for item in part]}
+        return Answer(200, body if next_link is None else {**body, "nextLink": next_link})
+
+    def _workspace(self, request: LoggedRequest, groups: Groups) -> SandboxWorkspace:
+        self._authenticate(request)
+        if not request.query.get("api-version"):
+            _refuse(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
+        subscription, group, name = groups["subscription"], groups["group"], groups["workspace"]
+        arm_id = (
+            f"/subscriptions/{subscription}/resourceGroups/{group}"
+            f"/providers/Microsoft.OperationalInsights/workspaces/{name}"
+        )
+        places = {subscription.lower(), name.lower(), arm_id.lower(), request.operation.lower()}
+        if places & {place.lower() for place in self.forbidden}:
+            message = (
+                f"The client does not have authorization to perform '{request.operation}' over '{arm_id}'."
+            )
+            _refuse(403, "AuthorizationFailed", message)
+        workspace = self.workspaces.get(arm_id.lower())
+        if workspace is None:
+            _refuse(404, "ResourceNotFound", f"The Resource '{name}' under '{group}' was not found.")
+        return workspace
+
+    def _incident(self, request: LoggedRequest, groups: Groups) -> SandboxIncident:
+        incident = self._workspace(request, groups).incidents.get(groups["incident"].lower())
+        if incident is None:
+            _refuse(404, "NotFound", f"Incident '{groups['incident']}' was not found.")
+        return incident
+
+    def _spend(self, incident: SandboxIncident, what: Metered) -> None:
+        wait = 0 if self.limits is None else self.limits.spend(incident.workspace.subscription, what)
+        if wait:
+            message = (
+                f"Too many {what} requests, the last one for '{incident.title}'. Retry in {wait} seconds."
+            )
+            _refuse(429, "TooManyRequests", message, headers={"Retry-After": str(wait)})
+
+    def _authenticate(self, request: LoggedRequest) -> None:
+        scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+        token = self._identity.tokens.get(value)
+        if scheme.lower() != "bearer" or not value:
+            code, message = (
+                "AuthenticationFailed",
+                "Authentication failed. The 'Authorization' header is missing.",
+            )
+        elif token is None:
+            code, message = "InvalidAuthenticationToken", "The access token is invalid."
+        elif token.resource.rstrip("/") not in self.audiences:
+            code, message = "InvalidAuthenticationTokenAudience", f"Wrong audience '{token.resource}'."
+        elif token.expires_at <= time.time():
+            code, message = "ExpiredAuthenticationToken", "The access token expiry time has passed."
+        else:
+            return
+        challenge = (
+            f'Bearer authorization_uri="https://login.windows.net/", error="invalid_token", code="{code}"'
+        )
+        _refuse(401, code, message, headers={"WWW-Authenticate": challenge})
+
+
+def _comment_request(request: LoggedRequest, incident: SandboxIncident) -> tuple[str, str | None]:
+    body = request.body if isinstance(request.body, dict) else {}
+    properties = body.get("properties")
+    message = properties.get("message") if isinstance(properties, dict) else None
+    if not isinstance(message, str) or not message:
+        _refuse(400, "BadRequest", f"A comment on '{incident.title}' needs a message.")
+    if len(message) > MAX_MESSAGE:
+        _refuse(400, "BadRequest", f"The comment on '{incident.title}' is too long: {message[:80]}")
+    etag = body.get("etag") or request.headers.get("If-Match")
+    return message, etag if isinstance(etag, str) else None
+
+
+def _update(comment: StoredComment, message: str, etag: str | None, incident: SandboxIncident) -> Answer:
+    is_stale = etag not in {comment.etag, "*"} if etag else incident.workspace.second_put == 409
+    if is_stale:
+        _refuse(409, "Conflict", f"Newer version of resource '{comment.name}' exists. Data was not saved")
+    comment.message, comment.modified, comment.etag = message, utc_now(), new_etag()
+    return Answer(200, comment.to_rest())
+
+
+def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(status, arm_error_body(code, message), headers or {})
+
+
+def _refuse(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> NoReturn:
+    raise RefusedError(_error(status, code, message, headers))

@@ -1,0 +1,126 @@
+"""Starts and stops the sandbox, and fills it with workspaces."""
+
+import ssl
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from json import dumps
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import trustme
+from aiohttp import web
+
+from sandbox.contraforce import ContraForce
+from sandbox.faults import FaultPlans
+from sandbox.identity import ManagedIdentity
+from sandbox.incidents import SandboxWorkspace
+from sandbox.planted import PLANTED_SECRET
+from sandbox.requestlog import RequestLog
+from sandbox.resource_manager import ResourceManager
+from sandbox.service import Service, StandIn
+from sandbox.tickets import TicketSystem
+
+ADDRESS: Final = "127.0.0.1"
+NAME: Final = "localhost"
+BACKLOG: Final = 4096  # a thousand clients may connect at once
+SHUTDOWN_SECONDS: Final = 0.5
+SUBSCRIPTION: Final = "11111111-2222-4333-8444-555555555555"
+RESOURCE_GROUP: Final = "rg-secops-prod"
+
+
+class Sandbox:
+    """The three services on loopback: `async with Sandbox.start() as sandbox: ...`.
+
+    `arm` and `contraforce` speak TLS with certificates of `ca` (file: `ca_file`), `identity` plain http.
+    """
+
+    def __init__(self, ca: trustme.CA, ca_file: Path) -> None:
+        self.ca = ca
+        self.ca_file = ca_file
+        self.log = RequestLog()
+        self.faults = FaultPlans()
+        self.identity = ManagedIdentity()
+        self.contraforce = ContraForce()
+        self.arm = ResourceManager(self.identity)
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, *, ca: trustme.CA | None = None) -> AsyncIterator["Sandbox"]:
+        """Listen on free ports of 127.0.0.1 until the block ends; the CA file is gone then, too.
+
+        Pass a `ca` when it has to be trusted before the sandbox starts.
+        """
+        ca = ca or trustme.CA()
+        async with AsyncExitStack() as stack:
+            directory = stack.enter_context(TemporaryDirectory(prefix="sandbox-"))
+            ca_file = Path(directory, "ca.pem")
+            ca.cert_pem.write_to_path(str(ca_file))
+            sandbox = cls(ca, ca_file)
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            ca.issue_cert(NAME, ADDRESS).configure_cert(context)
+            await sandbox._listen(stack, sandbox.identity, None)
+            await sandbox._listen(stack, sandbox.contraforce, context)
+            port = await sandbox._listen(stack, sandbox.arm, context)
+            sandbox.arm.audiences = {f"https://{host}:{port}" for host in (NAME, ADDRESS)}
+            yield sandbox
+
+    async def _listen(self, stack: AsyncExitStack, stand_in: StandIn, context: ssl.SSLContext | None) -> int:
+        application = Service(stand_in, log=self.log, faults=self.faults).application()
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, ADDRESS, 0, ssl_context=context, backlog=BACKLOG).start()
+        port = int(runner.addresses[0][1])
+        stand_in.base_url = f"{'https' if context else 'http'}://{NAME}:{port}"
+        return port
+
+    def client_context(self) -> ssl.SSLContext:
+        """Return a TLS context that trusts the sandbox and nothing else."""
+        return ssl.create_default_context(cafile=str(self.ca_file))
+
+    def add_workspace(
+        self,
+        *,
+        name: str = "law-sentinel-prod",
+        system: TicketSystem = "Autotask",
+        subscription: str = SUBSCRIPTION,
+        resource_group: str = RESOURCE_GROUP,
+    ) -> SandboxWorkspace:
+        """Create a workspace in Azure and its counterpart in ContraForce. A taken ARM id: ValueError."""
+        workspace = SandboxWorkspace(
+            contraforce=self.contraforce,
+            name=name,
+            system=system,
+            subscription=subscription,
+            resource_group=resource_group,
+        )
+        if workspace.arm_id.lower() in self.arm.workspaces:
+            raise ValueError(f"workspace {name} exists already")
+        self.arm.workspaces[workspace.arm_id.lower()] = workspace
+        self.contraforce.workspaces[workspace.contraforce_id.lower()] = system
+        return workspace
+
+    def environment(self) -> dict[str, str]:
+        """Return the settings that point the product at this sandbox and at the workspaces added so far."""
+        workspaces = [
+            {"workspace": workspace.arm_id, "contraforceWorkspaceId": workspace.contraforce_id}
+            for workspace in self.arm.workspaces.values()
+        ]
+        return {
+            "CONTRAFORCE_API_URL": self.contraforce.api_url,
+            "CONTRAFORCE_CLIENT_ID": self.contraforce.client_id,
+            "CONTRAFORCE_CLIENT_SECRET": self.contraforce.client_secret,
+            "WORKSPACES": dumps(workspaces),
+            "ARM_ENDPOINT": self.arm.base_url,
+            "AZURE_CLIENT_ID": self.identity.client_ids[0],
+            "IDENTITY_ENDPOINT": self.identity.endpoint,
+            "IDENTITY_HEADER": self.identity.header,
+            "SSL_CERT_FILE": str(self.ca_file),
+        }
+
+    def secrets(self) -> list[str]:
+        """Return what must never be seen outside a request: the marker, and what encoding hides it in."""
+        pairs = (f"{user}:{password}".encode() for user, password in self.contraforce.credentials)
+        return [PLANTED_SECRET, *(b64encode(pair).decode() for pair in pairs)]
