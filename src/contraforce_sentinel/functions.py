@@ -25,34 +25,34 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call] # the library leav
 
 @blueprint.function_name("link_incident")
 @blueprint.route("incidents", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
-async def link_incident(request: func.HttpRequest) -> func.HttpResponse:
+async def link_incident(req: func.HttpRequest) -> func.HttpResponse:
     """Link the incident of a trigger's body, whole or trimmed, or of `{"incidentArmId": "…"}`."""
 
     async def link() -> Answer:
-        delivery = parse_delivery(request.get_body(), content_type=request.headers.get("Content-Type"))
+        delivery = parse_delivery(req.get_body(), content_type=req.headers.get("Content-Type"))
         return answers.for_outcome(await current_app().linking.link(delivery, trigger="http"))
 
-    return await _respond(request, link)
+    return await _respond(req, link)
 
 
 @blueprint.function_name("get_link")
 @blueprint.route("incidents/{incidentName}/link", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
-async def get_link(request: func.HttpRequest) -> func.HttpResponse:
+async def get_link(req: func.HttpRequest) -> func.HttpResponse:
     """Return the record of an incident, asked for by its name and its workspace's."""
 
     async def get() -> Answer:
         return await _record(
-            request.route_params.get("incidentName", ""), request.params.get("workspace", "")
+            req.route_params.get("incidentName", ""), req.params.get("workspace", "")
         )
 
-    return await _respond(request, get)
+    return await _respond(req, get)
 
 
 @blueprint.function_name("health")
 @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
-async def health(request: func.HttpRequest) -> func.HttpResponse:
+async def health(req: func.HttpRequest) -> func.HttpResponse:
     """Say whether the app can do its work, and nothing secret."""
-    return await _respond(request, _health)
+    return await _respond(req, _health)
 
 
 async def _respond(request: func.HttpRequest, work: Callable[[], Awaitable[Answer]]) -> func.HttpResponse:

@@ -38,7 +38,7 @@ class PortError(HostError):
     """The port cannot be listened on."""
 
 
-class InvocationFailed(Exception):  # noqa: N818 - the field's word: the host logs "Failed"
+class InvocationFailed(Exception):
     """A function raised; carries the worker's message ("ValueError: …") and stack trace."""
 
     def __init__(self, *, function_name: str, invocation_id: str, message: str, stack_trace: str) -> None:

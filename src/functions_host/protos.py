@@ -13,8 +13,10 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 _TYPED_DATA_KINDS = frozenset(
-    ("string", "json", "bytes", "stream", "http", "int", "double")
-    + ("collection_bytes", "collection_string", "collection_double", "collection_sint64")
+    [
+        *("string", "json", "bytes", "stream", "http", "int", "double"),
+        *("collection_bytes", "collection_string", "collection_double", "collection_sint64"),
+    ]
 )
 
 

@@ -113,8 +113,13 @@ def html(code: int = 502) -> Fault:
     return Fault(status=code, body=page, content_type="text/html; charset=utf-8")
 
 
+def not_json(code: int = 200) -> Fault:
+    """Say JSON, send half of it."""
+    return Fault(status=code, body=b'{"data": {"id": "7", "prop')
+
+
 def garbage(code: int = 200) -> Fault:
-    """Says JSON, is not even text."""
+    """Say JSON, send what is not even UTF-8."""
     return Fault(status=code, body=b'{"data": \xff\xfe\x00 <<<')
 
 

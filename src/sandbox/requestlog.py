@@ -24,8 +24,9 @@ class LoggedRequest:
     """One request as received.
 
     `headers` compares names without case and includes Authorization. `body` is the parsed JSON, None when
-    there was none or it was not JSON. `at` is `time.monotonic()` at arrival. `status` is None while no answer was
-    sent: under way, reset, or left hanging. `key` is the incident's name in lower case, else the workspace's.
+    there was none or it was not JSON. `at` is `time.monotonic()` at arrival. `status` is None while no answer
+    was sent: under way, reset, or left hanging. `key` is the incident's name in lower case, else the
+    workspace's.
     """
 
     operation: Operation

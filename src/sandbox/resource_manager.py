@@ -31,8 +31,8 @@ type Groups = Mapping[str, str]
 class ResourceManager(StandIn):
     """Everything behind one ARM endpoint, open to tests.
 
-    `workspaces`: lower-case ARM id → workspace. `forbidden`: subscription ids, workspace names or ARM ids that no
-    identity has a role on, or operation names that the role lacks (any case). `limits`: Sentinel's rate limits,
+    `workspaces`: lower-case ARM id → workspace. `forbidden`: subscription ids, workspace names or ARM ids
+    that no identity has a role on, or operation names that its role lacks. `limits`: Sentinel's rate limits,
     off while None. `audiences`: resources that a token may be for, with or without a final slash.
     """
 

@@ -171,7 +171,7 @@ def _headers(answer: Answer) -> dict[str, str]:
 def _json(content: bytes) -> Any:
     try:
         return loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 

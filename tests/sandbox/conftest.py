@@ -27,7 +27,7 @@ def workspace(sandbox: Sandbox) -> SandboxWorkspace:
 
 @pytest.fixture
 async def web(sandbox: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
-    """An httpx client that trusts the sandbox and has no retries."""
+    """Return an httpx client that trusts the sandbox and has no retries."""
     async with httpx.AsyncClient(verify=sandbox.client_context(), timeout=5) as client:
         yield client
 
@@ -59,7 +59,7 @@ async def sentinel(
     credential: ManagedIdentityCredential,
     transport: AioHttpTransport,
 ) -> AsyncIterator[SecurityInsights]:
-    """The real SDK against the sandbox, without retries."""
+    """Return the real SDK against the sandbox, without retries."""
     base = sandbox.arm.base_url
     async with AsyncExitStack() as stack:
         client = SecurityInsights(

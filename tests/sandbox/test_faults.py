@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from typing import cast
+from typing import Literal, cast
 from uuid import uuid4
 
 import aiohttp
 import httpx
 import pytest
 import trustme
-from azure.core.exceptions import DecodeError, ServiceRequestError, ServiceResponseError
+from azure.core.exceptions import DecodeError, IncompleteReadError, ServiceRequestError, ServiceResponseError
 from azure.mgmt.securityinsight.aio import SecurityInsights
 from azure.mgmt.securityinsight.models import IncidentComment
 
@@ -27,56 +27,72 @@ async def link(sandbox: Sandbox, web: httpx.AsyncClient, incident: SandboxIncide
     )
 
 
+DISCONNECTED = (httpx.ReadError, httpx.RemoteProtocolError)
+
+
 @pytest.mark.parametrize(
-    ("fault", "error", "tickets"),
+    ("fault", "errors", "tickets"),
     [
-        (faults.reset("before"), (httpx.ReadError, httpx.RemoteProtocolError), 0),
-        (faults.reset("after"), (httpx.ReadError, httpx.RemoteProtocolError), 1),
-        (faults.reset("mid-body"), (httpx.ReadError, httpx.RemoteProtocolError), 1),
+        (faults.reset("before"), DISCONNECTED, 0),
+        (faults.reset("after"), DISCONNECTED, 1),
+        (faults.reset("mid-body"), DISCONNECTED, 1),
         (faults.hang(), (httpx.ReadTimeout,), 1),
     ],
 )
 async def test_broken_connections(
-    sandbox: Sandbox,
-    web: httpx.AsyncClient,
-    workspace: SandboxWorkspace,
-    fault: Fault,
-    error: tuple[type[Exception], ...],
-    tickets: int,
+    sandbox: Sandbox, web: httpx.AsyncClient, fault: Fault, errors: tuple[type[Exception], ...], tickets: int
 ) -> None:
     web.timeout = httpx.Timeout(0.3)
-    incident = workspace.add_incident()
+    incident = sandbox.add_workspace().add_incident()
     sandbox.faults.plan("contraforce.link", fault)
-    with pytest.raises(error):
+    with pytest.raises(errors):
         await link(sandbox, web, incident)
     assert len(sandbox.contraforce.created) == tickets
     assert [request.status for request in sandbox.log.of("contraforce.link")] == [None]
     assert (await link(sandbox, web, incident)).status_code == 200
 
 
+async def put(sentinel: SecurityInsights, incident: SandboxIncident) -> None:
+    place = (incident.workspace.resource_group, incident.workspace.name, incident.name, str(uuid4()))
+    await sentinel.incident_comments.create_or_update(*place, IncidentComment(message="x"))
+
+
+@pytest.mark.parametrize(("when", "comments"), [("before", 0), ("after", 1)])
+async def test_aiohttp_sends_a_put_twice_before_the_sdk_sees_a_reset(
+    sandbox: Sandbox,
+    sentinel: SecurityInsights,
+    workspace: SandboxWorkspace,
+    when: Literal["before", "after"],
+    comments: int,
+) -> None:
+    """Its client repeats an idempotent request once by itself, below every retry policy."""
+    incident = workspace.add_incident()
+    sandbox.faults.plan("arm.comment.put", faults.reset(when), times=2)
+    with pytest.raises((ServiceRequestError, ServiceResponseError)):
+        await put(sentinel, incident)
+    assert sandbox.log.count("arm.comment.put") == 2
+    assert len(incident.comments) == comments
+
+
 @pytest.mark.parametrize(
-    ("fault", "error", "comments"),
+    ("fault", "error"),
     [
-        (faults.reset("before"), (ServiceRequestError, ServiceResponseError), 0),
-        (faults.reset("after"), (ServiceRequestError, ServiceResponseError), 1),
-        (faults.reset("mid-body"), (ServiceRequestError, ServiceResponseError), 1),
-        (faults.garbage(), (DecodeError,), 0),
+        (faults.reset("mid-body"), IncompleteReadError),
+        (faults.not_json(), DecodeError),
+        (faults.garbage(), UnicodeDecodeError),
     ],
 )
-async def test_broken_connections_as_the_azure_sdk_sees_them(
+async def test_broken_answers_as_the_azure_sdk_sees_them(
     sandbox: Sandbox,
     sentinel: SecurityInsights,
     workspace: SandboxWorkspace,
     fault: Fault,
-    error: tuple[type[Exception], ...],
-    comments: int,
+    error: type[Exception],
 ) -> None:
-    incident = workspace.add_incident()
     sandbox.faults.plan("arm.comment.put", fault)
-    place = (workspace.resource_group, workspace.name, incident.name, str(uuid4()))
     with pytest.raises(error):
-        await sentinel.incident_comments.create_or_update(*place, IncidentComment(message="x"))
-    assert len(incident.comments) == comments
+        await put(sentinel, workspace.add_incident())
+    assert sandbox.log.count("arm.comment.put") == 1
 
 
 async def test_answers_in_place_of_the_service(
@@ -148,7 +164,7 @@ async def test_a_running_sandbox_stops_while_a_request_hangs() -> None:
         async with Sandbox.start() as sandbox:
             sandbox.faults.plan("identity.token", faults.hang())
             hanging = asyncio.create_task(web.get(sandbox.identity.endpoint))
-            while not sandbox.log.count("identity.token"):  # noqa: ASYNC110 - nothing else tells of the arrival
+            while not sandbox.log.count("identity.token"):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.01)
         with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
             await hanging
@@ -165,7 +181,7 @@ async def test_a_thousand_requests_at_once(sandbox: Sandbox, workspace: SandboxW
     """All of them are in the service at the same time: the latency would otherwise add up."""
     sandbox.contraforce.latency_seconds = 0.2
     url = f"{sandbox.contraforce.api_url}/workspaces/{workspace.contraforce_id}/tickets/link"
-    auth = aiohttp.BasicAuth(sandbox.contraforce.client_id, sandbox.contraforce.client_secret)
+    auth = aiohttp.encode_basic_auth(sandbox.contraforce.client_id, sandbox.contraforce.client_secret)
 
     async def one(session: aiohttp.ClientSession, incident: SandboxIncident) -> int:
         body = {
@@ -174,7 +190,7 @@ async def test_a_thousand_requests_at_once(sandbox: Sandbox, workspace: SandboxW
             "workspaceId": workspace.contraforce_id,
             "number": str(incident.number),
         }
-        async with session.post(url, json={"incident": body}, auth=auth) as response:
+        async with session.post(url, json={"incident": body}, headers={"Authorization": auth}) as response:
             return response.status
 
     incidents = [workspace.add_incident() for _ in range(1000)]

@@ -91,7 +91,7 @@ async def test_workspace_get(
 
 async def test_incident_get(sentinel: SecurityInsights, workspace: SandboxWorkspace) -> None:
     incident = workspace.add_incident(number=3177, labels=["ContraForce"], created=START)
-    found = await sentinel.incidents.get(
+    found: Any = await sentinel.incidents.get(
         workspace.resource_group, workspace.name.upper(), incident.name.upper()
     )
     assert found.id == incident.arm_id
@@ -106,7 +106,8 @@ async def test_incident_get(sentinel: SecurityInsights, workspace: SandboxWorksp
 async def listed(
     sentinel: SecurityInsights, workspace: SandboxWorkspace, **options: Any
 ) -> AsyncIterator[int]:
-    async for incident in sentinel.incidents.list(workspace.resource_group, workspace.name, **options):
+    incidents: Any = sentinel.incidents.list(workspace.resource_group, workspace.name, **options)
+    async for incident in incidents:  # the SDK's annotation says pages, but it yields incidents
         yield incident.incident_number
 
 
@@ -186,7 +187,8 @@ async def test_comment_is_created_then_updated_and_kept_verbatim(
     assert {request.key for request in sandbox.log.of("arm.comment.put")} == {incident.name}
     place = (workspace.resource_group, workspace.name, incident.name)
     assert (await sentinel.incident_comments.get(*place, name)).message == "again"
-    assert [comment.message async for comment in sentinel.incident_comments.list(*place)] == ["again"]
+    comments: Any = sentinel.incident_comments.list(*place)
+    assert [comment.message async for comment in comments] == ["again"]
 
 
 async def test_second_put_may_be_a_conflict(sentinel: SecurityInsights, workspace: SandboxWorkspace) -> None:
@@ -237,8 +239,8 @@ async def test_limits_are_per_subscription_and_end_with_the_window(
     with pytest.raises(HttpResponseError) as caught:
         await put(sentinel, incident, str(uuid4()), "x")
     assert caught.value.status_code == 429
-    assert caught.value.response is not None
-    assert caught.value.response.headers["Retry-After"] == "200"
+    response: Any = caught.value.response
+    assert response.headers["Retry-After"] == "200"
     assert sandbox.arm.limits.spend("another", "comment PUT") == 0
     assert sandbox.arm.limits.spend(workspace.subscription, "comment GET") == 0
     now += 200

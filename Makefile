@@ -1,0 +1,49 @@
+# Two commands matter: make demo, make test. Both set everything up first.
+SHELL := /bin/bash
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo run test check fix package clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.ready  ## uv, Python 3.13 and the locked packages, in .venv
+
+.venv/.ready: pyproject.toml uv.lock .ci/setup
+	@.ci/setup
+	@touch $@
+
+demo: setup  ## watch incidents get their tickets, against stand-ins of the remote services
+	@$(BIN)/python -m sandbox.demo
+
+run: setup  ## serve the app on port 7071 with local.settings.json
+	@test -f local.settings.json || echo "no local.settings.json: copy local.settings.sample.json and fill it in" >&2
+	@if command -v func >/dev/null; then PATH="$(CURDIR)/$(BIN):$$PATH" func start; else $(BIN)/python -m functions_host; fi
+
+test: setup  ## every test, offline
+	@$(BIN)/python -m pytest
+
+check: setup  ## style, types, and the tests with coverage of 95 % or more
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/python -m coverage erase
+	@$(BIN)/python -m pytest -q --cov --cov-report=term
+
+fix: setup  ## let ruff correct what it can
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+package: setup  ## the zip that is deployed: code, host.json, requirements.txt from the lock
+	@rm -rf dist && mkdir -p dist/package/src
+	@cp function_app.py host.json dist/package && cp -R src/contraforce_sentinel dist/package/src
+	@find dist/package -name __pycache__ -prune -exec rm -rf {} +
+	@.tools/bin/uv export --quiet --locked --no-dev --group worker --no-emit-project --no-annotate \
+		--output-file dist/package/requirements.txt >/dev/null
+	@cd dist/package && $(CURDIR)/$(BIN)/python -m zipfile -c ../contraforce-sentinel.zip *
+	@du -h dist/contraforce-sentinel.zip
+
+clean:  ## remove everything that was made here
+	rm -rf .venv .tools .data dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,113 @@
+"""The app under test: the real function app in the real worker library, against the sandbox over TLS."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import stamina
+import trustme
+
+from contraforce_sentinel.bootstrap import close_app
+from functions_host.messages import HttpAnswer
+from functions_host.worker import Worker
+from sandbox import Sandbox, SandboxIncident, SandboxWorkspace
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def throwaway_ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest_asyncio.fixture
+async def sandbox(throwaway_ca: trustme.CA) -> AsyncIterator[Sandbox]:
+    async with Sandbox.start(ca=throwaway_ca) as started:
+        yield started
+
+
+@pytest_asyncio.fixture(scope="session")
+async def worker() -> AsyncIterator[Worker]:
+    async with await Worker.start(ROOT) as started:
+        yield started
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer of the app."""
+
+    status: int
+    headers: Mapping[str, str]
+    json: dict[str, Any]
+
+    @classmethod
+    def of(cls, answer: HttpAnswer) -> "Answer":
+        return cls(answer.status, answer.headers, json.loads(answer.body))
+
+
+class App:
+    """The function app as its callers see it, one workspace configured."""
+
+    def __init__(self, worker: Worker, sandbox: Sandbox, workspace: SandboxWorkspace) -> None:
+        self.worker = worker
+        self.sandbox = sandbox
+        self.workspace = workspace
+
+    async def post(
+        self,
+        body: bytes | dict[str, Any] | SandboxIncident,
+        *,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Deliver a body to POST /api/incidents; of an incident, its whole trigger body."""
+        content = body.trigger_body() if isinstance(body, SandboxIncident) else body
+        answer = await self.worker.invoke_http(
+            "link_incident",
+            method="POST",
+            url="http://localhost/api/incidents",
+            headers={"Content-Type": content_type, **(headers or {})},
+            body=content if isinstance(content, bytes) else json.dumps(content).encode(),
+        )
+        return Answer.of(answer)
+
+    async def record(self, incident_name: str, *, workspace: str | None = None) -> Answer:
+        """Ask GET /api/incidents/{incidentName}/link."""
+        answer = await self.worker.invoke_http(
+            "get_link",
+            method="GET",
+            url="http://localhost/api/incidents/x/link",
+            params={"incidentName": incident_name},
+            query={} if workspace is None else {"workspace": workspace},
+        )
+        return Answer.of(answer)
+
+    async def health(self) -> Answer:
+        """Ask GET /api/health."""
+        return Answer.of(await self.worker.invoke_http("health", method="GET", url="http://localhost/api/health"))
+
+
+@pytest_asyncio.fixture
+async def app(
+    worker: Worker, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[App]:
+    workspace = sandbox.add_workspace()
+    for name in [name for name in os.environ if name.startswith(("CONTRAFORCE_", "TICKET_URL_"))]:
+        monkeypatch.delenv(name)
+    for name, value in sandbox.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("LINK_STORE", f"sqlite:///{tmp_path}/links.db")
+    yield App(worker, sandbox, workspace)
+    await close_app()
+
+
+@pytest.fixture
+def no_backoff() -> Iterator[None]:
+    """In-request retries without the waits between them; a `Retry-After` is not waited for either."""
+    with stamina.set_testing(True, attempts=4):
+        yield
