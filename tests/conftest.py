@@ -17,6 +17,8 @@ from functions_host.messages import HttpAnswer
 from functions_host.worker import Worker
 from sandbox import Sandbox, SandboxIncident, SandboxWorkspace
 
+pytest_plugins = ["sdk_fixtures"]
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -89,7 +91,9 @@ class App:
 
     async def health(self) -> Answer:
         """Ask GET /api/health."""
-        return Answer.of(await self.worker.invoke_http("health", method="GET", url="http://localhost/api/health"))
+        return Answer.of(
+            await self.worker.invoke_http("health", method="GET", url="http://localhost/api/health")
+        )
 
 
 @pytest_asyncio.fixture

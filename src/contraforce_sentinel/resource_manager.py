@@ -108,7 +108,8 @@ class ResourceManager:
 
     async def get(self, arm_id: str, *, api_version: str, advice: str, until: float) -> object:
         """Return a resource as JSON. Raises `UpstreamError`."""
-        request = HttpRequest("GET", quote(arm_id, safe="/"), params={"api-version": api_version})
+        url = f"{self._endpoint}{quote(arm_id, safe='/')}"
+        request = HttpRequest("GET", url, params={"api-version": api_version})
 
         async def send() -> object:
             response = await self._arm.send_request(request)

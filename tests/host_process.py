@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-APPS = Path(__file__).parent / "apps"
+APPS = Path(__file__).parent / "functions_host" / "apps"
 DEADLINE_SECONDS = 30.0
 FUNCTION_KEY, MASTER_KEY = "the-function-key", "the-master-key"
 

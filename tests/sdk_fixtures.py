@@ -1,3 +1,5 @@
+"""The real SDKs and httpx against the sandbox, without the product: for the sandbox's own tests."""
+
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -12,12 +14,6 @@ from azure.mgmt.securityinsight.aio import SecurityInsights
 from sandbox import Sandbox, SandboxWorkspace
 
 type SentinelFactory = Callable[[], SecurityInsights]
-
-
-@pytest.fixture
-async def sandbox() -> AsyncIterator[Sandbox]:
-    async with Sandbox.start() as running:
-        yield running
 
 
 @pytest.fixture
