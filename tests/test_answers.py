@@ -15,9 +15,9 @@ from contraforce_sentinel import retries
 from contraforce_sentinel.bootstrap import close_app
 from contraforce_sentinel.comments import comment_id
 from contraforce_sentinel.incidents import MAX_BODY_BYTES, IncidentId
-from sandbox import SandboxIncident, faults
+from sandbox import Operation, SandboxIncident, faults
 
-UPSTREAM_WRITES = ("contraforce.link", "arm.comment.put")
+UPSTREAM_WRITES: tuple[Operation, ...] = ("contraforce.link", "arm.comment.put")
 pytestmark = pytest.mark.usefixtures("no_backoff")
 
 

@@ -239,10 +239,7 @@ def test_a_body_of_exactly_4_mib_of_alerts_is_accepted() -> None:
     body = body_of(4 * 1024 * 1024)
 
     assert len(body) == MAX_BODY_BYTES
-    assert (
-        parse_delivery(body, content_type="application/json").incident
-        == (TRIGGERS["01-trigger-created-scheduled-rule.json"])
-    )
+    assert parse_delivery(body, content_type="application/json").incident == TRIGGERS[SCHEDULED_RULE]
 
 
 def test_a_body_over_4_mib_is_too_large() -> None:
@@ -263,7 +260,7 @@ def test_a_body_over_4_mib_is_too_large() -> None:
     ],
 )
 def test_json_content_types_are_read(content_type: str) -> None:
-    body = (PAYLOADS / "01-trigger-created-scheduled-rule.json").read_bytes()
+    body = (PAYLOADS / SCHEDULED_RULE).read_bytes()
 
     assert parse_delivery(body, content_type=content_type).incident is not None
 
@@ -286,7 +283,7 @@ def test_json_content_types_are_read(content_type: str) -> None:
     ],
 )
 def test_other_content_types_are_not_json(content_type: str | None) -> None:
-    body = (PAYLOADS / "01-trigger-created-scheduled-rule.json").read_bytes()
+    body = (PAYLOADS / SCHEDULED_RULE).read_bytes()
 
     with pytest.raises(NotJson):
         parse_delivery(body, content_type=content_type)
@@ -515,11 +512,9 @@ def test_a_hostile_id_is_not_a_workspace(text: str) -> None:
 @pytest.mark.parametrize("lookalike", ["\u212a", "\u212b", "\u2126"], ids=["Kelvin", "Angstrom", "Ohm"])
 def test_a_lookalike_in_the_resource_group_never_takes_another_groups_identity(lookalike: str) -> None:
     """A sign that lower-cases to a letter would share the key of a resource group it is not."""
-    other = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-{lookalike.lower()}{WORKSPACE_ARM_ID[81:]}"
-    known = WorkspaceId.parse(other)
-
+    known = WorkspaceId.parse(WORKSPACE_ARM_ID.replace("rg-secops-prod", f"rg-{lookalike.lower()}"))
     try:
-        found = WorkspaceId.parse(other.replace(lookalike.lower(), lookalike, 1))
+        found = WorkspaceId.parse(WORKSPACE_ARM_ID.replace("rg-secops-prod", f"rg-{lookalike}"))
     except NotAnIncident:
         return
     assert found.key != known.key
@@ -542,9 +537,9 @@ def test_the_arm_id_is_written_as_sentinels_rest_api_writes_it() -> None:
 
 
 GUIDS = st.uuids().map(str)
-RESOURCE_GROUPS = st.text(f"{string.ascii_letters}{string.digits}-_.()äÖéñØçжЩ日本語", min_size=1, max_size=90).filter(
-    lambda text: not text.endswith(".") and ".." not in text
-)
+RESOURCE_GROUPS = st.text(
+    f"{string.ascii_letters}{string.digits}-_.()äÖéñØçжЩ日本語", min_size=1, max_size=90
+).filter(lambda text: not text.endswith(".") and ".." not in text)
 ALPHANUMERIC = st.sampled_from(string.ascii_letters + string.digits)
 WORKSPACE_NAMES = st.tuples(
     ALPHANUMERIC,
@@ -582,7 +577,9 @@ def test_the_key_is_the_same_in_every_letter_case(incident_id: IncidentId, spell
 # Skip rules
 
 
-def incident(*, severity: str = "High", status: str = "New", labels: frozenset[str] = frozenset()) -> Incident:
+def incident(
+    *, severity: str = "High", status: str = "New", labels: frozenset[str] = frozenset()
+) -> Incident:
     return Incident(IncidentId(WORKSPACE, NAME), "1", severity, status, labels)
 
 

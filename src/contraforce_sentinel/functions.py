@@ -41,9 +41,7 @@ async def get_link(req: func.HttpRequest) -> func.HttpResponse:
     """Return the record of an incident, asked for by its name and its workspace's."""
 
     async def get() -> Answer:
-        return await _record(
-            req.route_params.get("incidentName", ""), req.params.get("workspace", "")
-        )
+        return await _record(req.route_params.get("incidentName", ""), req.params.get("workspace", ""))
 
     return await _respond(req, get)
 

@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/request-limi
 `retries.call_with_retries`'; the SDK's own are off, because they sleep a `Retry-After` of any length.
 """
 
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -63,6 +64,8 @@ class ResourceManager:
     """
 
     def __init__(self, *, endpoint: str, client_id: str | None) -> None:
+        # azure-identity logs answers that it cannot read, tokens included; what went wrong is our event
+        logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
         self._endpoint = endpoint
         self._scope = f"{endpoint}/.default"
         self._session = aiohttp.ClientSession(
@@ -160,22 +163,9 @@ class _Identity:
         try:
             token: AccessToken = await self._credential.get_token(*scopes, **options)
         except ClientAuthenticationError as error:
-            response: Any = error.response
-            status = response.status_code if response is not None else None
-            if status is None or (status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in {408, 429}):
-                raise UpstreamUnauthorized(
-                    "the managed identity gets no token",
-                    upstream=Upstream.IDENTITY,
-                    status=status,
-                    advice=_IDENTITY_ADVICE,
-                ) from error
-            raise UpstreamUnavailable(
-                f"status {status}", upstream=Upstream.IDENTITY, status=status
-            ) from error
+            raise _identity_error(error) from None
         except (AzureError, ValueError, TypeError, KeyError) as error:
-            raise UpstreamUnavailable(
-                f"no token ({type(error).__name__})", upstream=Upstream.IDENTITY
-            ) from error
+            raise _identity_unavailable(type(error).__name__) from None
         return token
 
     async def close(self) -> None:
@@ -191,6 +181,27 @@ class _Identity:
         traceback: TracebackType | None = None,
     ) -> None:
         await self.close()
+
+
+def _identity_error(error: ClientAuthenticationError) -> UpstreamError:
+    """Tell a missing identity from an endpoint that does not work; no message of the library is kept.
+
+    They quote the endpoint's answer, and with it the token of an answer that is otherwise broken.
+    """
+    response: Any = error.response
+    status = None if response is None else int(response.status_code)
+    if status is not None and _KINDS.get(status, UpstreamUnavailable) is UpstreamUnavailable:
+        return _identity_unavailable(f"status {status}")
+    return UpstreamUnauthorized(
+        "the managed identity gets no token",
+        upstream=Upstream.IDENTITY,
+        status=status,
+        advice=_IDENTITY_ADVICE,
+    )
+
+
+def _identity_unavailable(what: str) -> UpstreamUnavailable:
+    return UpstreamUnavailable(f"no token ({what})", upstream=Upstream.IDENTITY)
 
 
 def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> UpstreamError:

@@ -1,0 +1,175 @@
+"""Runs the demo's steps one after the other, compares what each observed with what it expected, prints both.
+
+Nothing that comes from a service is read as markup. Colours and the spinner are only for terminals: piped,
+the report is plain text of 110 columns.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PIPED_WIDTH: Final = 110
+_LABEL_WIDTH: Final = 10
+_INDENT: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One observation; it holds if what was seen equals what was expected."""
+
+    label: str
+    expected: object
+    seen: object
+
+    @property
+    def holds(self) -> bool:
+        """Whether it was observed."""
+        return self.expected == self.seen
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What a step has seen: its answer in a word, facts to show as (name, text), and the checks."""
+
+    answer: str
+    facts: Sequence[tuple[str, str]]
+    checks: Sequence[Check]
+    ticket: str = ""
+    milliseconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to show. `before` are facts that are known, and shown, before `observe` is awaited."""
+
+    title: str
+    observe: Callable[[], Awaitable[Observed]]
+    before: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A step that has run; `observed` is None if it ended with an exception."""
+
+    step: Step
+    observed: Observed | None
+    failures: Sequence[str]
+
+
+def open_console() -> Console:
+    """Return the console of the demo: as wide as the terminal, 110 columns when piped."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = PIPED_WIDTH
+    return console
+
+
+async def run_steps(steps: Sequence[Step], console: Console) -> list[Result]:
+    """Run and show every step; one that fails, whatever the way, does not stop those after it."""
+    results = []
+    for number, step in enumerate(steps, start=1):
+        console.print()
+        console.print(Text(f"{number:>2}  {step.title}", style="bold"))
+        for fact in step.before:
+            _show_fact(console, *fact)
+        with console.status(""):
+            result = await _run(step)
+        _show(console, result)
+        results.append(result)
+    return results
+
+
+def show_summary(results: Sequence[Result], console: Console, *, seconds: float) -> None:
+    """Print one line per step, and how many of them were as expected."""
+    good, _ = _marks(console)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
+    for header in ("", "step", "answer", "ticket"):
+        table.add_column(header)
+    table.add_column("ms", justify="right", no_wrap=True)
+    for result in results:
+        observed = result.observed or Observed("no answer", (), ())
+        took = "" if observed.milliseconds is None else f"{observed.milliseconds:.0f}"
+        cells = (result.step.title, observed.answer, observed.ticket, took)
+        table.add_row(_mark(console, holds=not result.failures), *(printable(cell) for cell in cells))
+    console.print()
+    console.print(table)
+    console.print()
+    failed = sum(bool(result.failures) for result in results)
+    if failed:
+        console.print(Text(f"{failed} of {len(results)} steps failed.", style="bold red"))
+    else:
+        text = f"{good} All {len(results)} steps were as expected, in {seconds:.1f} s."
+        console.print(Text(text, style="bold green"))
+
+
+def printable(text: str) -> Text:
+    """Return foreign text literally: no markup, and no control characters for the terminal."""
+    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
+
+
+class Stopwatch:
+    """Milliseconds since it was made."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+
+    @property
+    def milliseconds(self) -> float:
+        """How long it has run."""
+        return (time.perf_counter() - self._started) * 1000
+
+
+async def _run(step: Step) -> Result:
+    try:
+        observed = await step.observe()
+    except Exception as error:  # noqa: BLE001 - whatever goes wrong in a step is a failure of that step
+        return Result(step, None, [f"the step broke off: {type(error).__name__}: {error}"])
+    failures = [
+        f"{check.label}: expected {check.expected}, seen {check.seen}"
+        for check in observed.checks
+        if not check.holds
+    ]
+    return Result(step, observed, failures)
+
+
+def _show(console: Console, result: Result) -> None:
+    """Print facts and checks: what holds as a list in one paragraph, what does not on a line each."""
+    holding: list[str] = []
+    if result.observed is not None:
+        for fact in result.observed.facts:
+            _show_fact(console, *fact)
+        holding = [check.label for check in result.observed.checks if check.holds]
+    if holding:
+        _show_line(console, _mark(console, holds=True), printable("; ".join(holding)), hang=2)
+    for failure in result.failures:
+        _show_line(console, _mark(console, holds=False), printable(failure), hang=2)
+
+
+def _show_fact(console: Console, name: str, text: str) -> None:
+    _show_line(console, Text(name, style="cyan"), printable(text), hang=_LABEL_WIDTH)
+
+
+def _show_line(console: Console, label: Text, text: Text, *, hang: int) -> None:
+    """Print a label and, beside it, the text in a column of its own, without trailing spaces."""
+    hang = max(hang, len(label) + 1)
+    for line in text.wrap(console, console.width - _INDENT - hang, overflow="fold") or [Text()]:
+        line.rstrip()
+        console.print(
+            Text(" " * _INDENT), label, Text(" " * (hang - len(label))), line, sep="", soft_wrap=True
+        )
+        label = Text()
+
+
+def _mark(console: Console, *, holds: bool) -> Text:
+    good, bad = _marks(console)
+    return Text(good, style="green") if holds else Text(bad, style="bold red")
+
+
+def _marks(console: Console) -> tuple[str, str]:
+    """Return the words for right and wrong that the console's encoding has."""
+    return ("ok", "FAILED") if console.options.ascii_only else ("✓", "✗")
