@@ -1,4 +1,4 @@
-"""ARM ids and the trigger's body: what is accepted, what is refused, and that no refusal repeats its input."""
+"""ARM ids and the trigger's body: what is accepted and what is refused, without repeating any of it."""
 
 import copy
 import json
@@ -635,7 +635,7 @@ JSON_VALUES = st.recursive(
     max_leaves=20,
 )
 DEEP = "<deep>"
-REPLACEMENTS = st.sampled_from(
+REPLACEMENTS: st.SearchStrategy[Any] = st.sampled_from(
     [
         *(None, True, False, 0, -1, 1.5, 10**400, float("nan"), float("inf"), "", "\ud800", "\x00", DEEP),
         *([], {}, [[]], [None], {"": None}, MARKER, [MARKER], {MARKER: MARKER}, ARM_ID, f"{ARM_ID}{MARKER}"),

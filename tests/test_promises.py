@@ -129,7 +129,13 @@ LEAKY_FAULTS = [
     faults.reset("after"),
     faults.reset("mid-body"),
 ]
-OPERATIONS: tuple[Operation, ...] = ("identity.token", "arm.workspace", "arm.incident", "contraforce.link", "arm.comment.put")
+OPERATIONS: tuple[Operation, ...] = (
+    "identity.token",
+    "arm.workspace",
+    "arm.incident",
+    "contraforce.link",
+    "arm.comment.put",
+)
 
 
 @pytest.mark.usefixtures("no_backoff")

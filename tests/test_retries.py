@@ -114,7 +114,7 @@ def test_seconds_and_the_date_they_lead_to_mean_the_same(seconds: int) -> None:
 # Calls
 
 
-class Upstairs:
+class Service:
     """A remote service that answers each call with the next planned error, then with `done`."""
 
     def __init__(self, *planned: Exception) -> None:
@@ -146,9 +146,9 @@ def in_seconds(seconds: float) -> float:
     return asyncio.get_running_loop().time() + seconds
 
 
-async def call(upstairs: Upstairs, *, until: float | None = None, idempotent: bool = True) -> str:
+async def call(service: Service, *, until: float | None = None, idempotent: bool = True) -> str:
     return await call_with_retries(
-        upstairs,
+        service,
         upstream=Upstream.CONTRAFORCE,
         until=in_seconds(10) if until is None else until,
         idempotent=idempotent,
@@ -162,86 +162,86 @@ def no_backoff() -> Iterator[None]:
 
 
 async def test_a_first_answer_is_the_answer() -> None:
-    upstairs = Upstairs()
+    service = Service()
 
-    assert await call(upstairs) == "done"
-    assert upstairs.calls == 1
+    assert await call(service) == "done"
+    assert service.calls == 1
 
 
 @pytest.mark.usefixtures("no_backoff")
 async def test_an_unavailable_upstream_is_asked_again() -> None:
-    upstairs = Upstairs(unavailable(), unavailable(), unavailable())
+    service = Service(unavailable(), unavailable(), unavailable())
 
-    assert await call(upstairs) == "done"
-    assert upstairs.calls == 4
+    assert await call(service) == "done"
+    assert service.calls == 4
 
 
 @pytest.mark.usefixtures("no_backoff")
 async def test_four_tries_are_all_and_the_last_error_counts() -> None:
     errors = [unavailable() for _ in range(6)]
-    upstairs = Upstairs(*errors)
+    service = Service(*errors)
 
     with pytest.raises(UpstreamUnavailable) as caught:
-        await call(upstairs)
+        await call(service)
     assert caught.value is errors[3]
-    assert upstairs.calls == 4
+    assert service.calls == 4
 
 
 @pytest.mark.parametrize("seconds", [0.05, 0.1])
 async def test_a_retry_after_that_fits_is_waited_for_exactly(seconds: float) -> None:
     """The wait is the header's, not the half second or more of our own backoff."""
-    upstairs = Upstairs(unavailable(retry_after=seconds), unavailable(retry_after=seconds))
+    service = Service(unavailable(retry_after=seconds), unavailable(retry_after=seconds))
 
-    assert await call(upstairs) == "done"
-    first, second, third = upstairs.called_at
+    assert await call(service) == "done"
+    first, second, third = service.called_at
     for waited in (second - first, third - second):
         assert seconds - 0.01 <= waited < seconds + 0.3
 
 
 async def test_a_retry_after_of_zero_asks_again_at_once() -> None:
-    upstairs = Upstairs(*(unavailable(retry_after=0.0) for _ in range(3)))
+    service = Service(*(unavailable(retry_after=0.0) for _ in range(3)))
 
-    assert await call(upstairs) == "done"
-    assert upstairs.called_at[-1] - upstairs.called_at[0] < 0.3
+    assert await call(service) == "done"
+    assert service.called_at[-1] - service.called_at[0] < 0.3
 
 
 async def test_a_retry_after_that_does_not_fit_ends_the_tries_at_once() -> None:
     error = unavailable(retry_after=11.0)
-    upstairs = Upstairs(error)
+    service = Service(error)
     before = in_seconds(0)
 
     with pytest.raises(UpstreamUnavailable) as caught:
-        await call(upstairs, until=in_seconds(10))
+        await call(service, until=in_seconds(10))
     assert caught.value is error
-    assert upstairs.calls == 1
+    assert service.calls == 1
     assert in_seconds(0) - before < 1
 
 
 @pytest.mark.usefixtures("no_backoff")
 async def test_what_may_have_been_carried_out_is_not_repeated() -> None:
     error = unavailable(ambiguous=True)
-    upstairs = Upstairs(error)
+    service = Service(error)
 
     with pytest.raises(UpstreamUnavailable) as caught:
-        await call(upstairs, idempotent=False)
+        await call(service, idempotent=False)
     assert caught.value is error
-    assert upstairs.calls == 1
+    assert service.calls == 1
 
 
 @pytest.mark.usefixtures("no_backoff")
 async def test_what_may_have_been_carried_out_is_repeated_if_that_does_no_harm() -> None:
-    upstairs = Upstairs(unavailable(ambiguous=True))
+    service = Service(unavailable(ambiguous=True))
 
-    assert await call(upstairs, idempotent=True) == "done"
-    assert upstairs.calls == 2
+    assert await call(service, idempotent=True) == "done"
+    assert service.calls == 2
 
 
 @pytest.mark.usefixtures("no_backoff")
 async def test_what_was_surely_not_carried_out_is_repeated_in_any_case() -> None:
-    upstairs = Upstairs(unavailable(ambiguous=False))
+    service = Service(unavailable(ambiguous=False))
 
-    assert await call(upstairs, idempotent=False) == "done"
-    assert upstairs.calls == 2
+    assert await call(service, idempotent=False) == "done"
+    assert service.calls == 2
 
 
 @pytest.mark.usefixtures("no_backoff")
@@ -254,23 +254,23 @@ async def test_what_was_surely_not_carried_out_is_repeated_in_any_case() -> None
     ],
 )
 async def test_another_error_ends_the_tries_at_once(error: Exception) -> None:
-    upstairs = Upstairs(error)
+    service = Service(error)
 
     with pytest.raises(type(error)) as caught:
-        await call(upstairs)
+        await call(service)
     assert caught.value is error
-    assert upstairs.calls == 1
+    assert service.calls == 1
 
 
 @pytest.mark.usefixtures("no_backoff")
 async def test_another_error_after_an_unavailable_one_is_the_one_that_counts() -> None:
     error = UpstreamRejected("no", upstream=Upstream.CONTRAFORCE)
-    upstairs = Upstairs(unavailable(), error)
+    service = Service(unavailable(), error)
 
     with pytest.raises(UpstreamRejected) as caught:
-        await call(upstairs)
+        await call(service)
     assert caught.value is error
-    assert upstairs.calls == 2
+    assert service.calls == 2
 
 
 @pytest.mark.usefixtures("no_backoff")
@@ -301,24 +301,24 @@ async def test_time_that_ends_while_a_call_hangs_leaves_open_what_happened(
 async def test_time_that_ends_between_two_tries_ends_with_the_last_error() -> None:
     """Half a second of backoff does not fit into a twentieth."""
     error = unavailable()
-    upstairs = Upstairs(error)
+    service = Service(error)
     until = in_seconds(0.05)
 
     with pytest.raises(UpstreamError) as caught:
-        await call(upstairs, until=until)
+        await call(service, until=until)
     assert caught.value is error
     assert not error.ambiguous
-    assert upstairs.calls == 1
+    assert service.calls == 1
     assert 0 <= in_seconds(0) - until < 0.3
 
 
 async def test_nothing_is_called_once_the_time_is_over() -> None:
     """A request that was never sent cannot have been carried out."""
-    upstairs = Upstairs()
+    service = Service()
 
     with pytest.raises(UpstreamUnavailable) as caught:
-        await call(upstairs, until=in_seconds(-1))
-    assert upstairs.calls == 0
+        await call(service, until=in_seconds(-1))
+    assert service.calls == 0
     assert not caught.value.ambiguous
 
 

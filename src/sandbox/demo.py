@@ -12,8 +12,10 @@ import secrets
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from html import unescape
@@ -26,8 +28,18 @@ import httpx
 from rich.console import Console
 
 from contraforce_sentinel.settings import Settings
-from sandbox import Sandbox, SandboxIncident, SandboxWorkspace, Ticket, faults
-from sandbox.demo_report import Answer, Check, Fact, Observed, Step, open_console, run_steps, show_log, show_summary
+from sandbox import Sandbox, SandboxIncident, SandboxWorkspace, faults
+from sandbox.demo_report import (
+    Check,
+    Fact,
+    Observed,
+    Step,
+    Stopwatch,
+    open_console,
+    run_steps,
+    show_failure,
+    show_summary,
+)
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY: Final = "listening on "
@@ -44,7 +56,7 @@ TICKET_URLS: Final = {
 }
 HEADER: Final = (
     "Sentinel incidents of three customers come in; each gets one comment that names its service-desk ticket.\n"
-    "Real: the app in Azure's Python worker, its SDKs, HTTP, TLS. Stood in for: Azure, ContraForce, the Logic App."
+    "Real: the app in Azure's Python worker, its SDKs, HTTP, TLS. Stood in for: Azure, ContraForce, the playbook."
 )
 
 
@@ -54,33 +66,69 @@ class AppDidNotStart(Exception):
 
 def main() -> int:
     """Run the demo on this terminal; gives the exit code."""
-    return asyncio.run(_until_stopped(open_console()))
+    console = open_console()
+    for number in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # they end the demo as Ctrl-C does, with nothing left behind
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        return asyncio.run(run_demo(console))
+    except KeyboardInterrupt:
+        console.print("\nInterrupted; the app is stopped.")
+        return 130
 
 
 async def run_demo(console: Console, *, directory: Path = ROOT) -> int:
-    """Show every step on the product in `directory`; gives the exit code."""
+    """Show every step on the app in `directory`; gives the exit code."""
+    watch = Stopwatch()
     console.print(HEADER)
     async with AsyncExitStack() as stack:
-        sandbox = await stack.enter_async_context(Sandbox.start())
-        demo = Demo(sandbox)
         files = Path(stack.enter_context(TemporaryDirectory(prefix="contraforce-demo-")))
+        demo = Demo(await stack.enter_async_context(Sandbox.start()))
         log, key = files / "host.log", secrets.token_urlsafe(24)
         settings = {**demo.settings, "LINK_STORE": f"sqlite:///{files}/links.db"}
         try:
             with console.status("starting the app"):
-                app = await stack.enter_async_context(_run_app(directory, key=key, settings=settings, log=log))
+                url, process_id = await stack.enter_async_context(_run_app(directory, key, settings, log))
         except AppDidNotStart as error:
-            show_log(console, log, f"The app did not start: {error}.")
+            show_failure(console, f"The app did not start: {error}.", log)
             return 1
-        headers = {"x-functions-key": key}
-        http = httpx.AsyncClient(base_url=app.url, headers=headers, timeout=ANSWER_SECONDS, trust_env=False)
-        playbook = Playbook(await stack.enter_async_context(http), sandbox)
-        results = await run_steps(demo.steps(playbook, app), console)
-    ...
+        http = httpx.AsyncClient(
+            base_url=url, headers={"x-functions-key": key}, timeout=ANSWER_SECONDS, trust_env=False
+        )
+        playbook = Playbook(await stack.enter_async_context(http), demo.sandbox)
+        console.print(f"The app serves {url} (process {process_id}).")
+        results = await run_steps(demo.steps(playbook), console)
+        if failed := show_summary(results, console, seconds=watch.seconds):
+            show_failure(console, f"{failed} of {len(results)} steps failed.", log)
+    return 1 if failed else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the app; `calls` counts, per operation, what the sandbox was asked meanwhile."""
+
+    status: int
+    content_type: str
+    content: dict[str, Any]
+    seconds: float
+    calls: Counter[str]
+
+    @property
+    def said(self) -> str:
+        """The answer in two words, e.g. `200 linked`."""
+        return f"{self.status} {self.content.get('code') or self.content.get('status')}"
+
+    def observed(self, *checks: Check, facts: tuple[Fact, ...] = (), ticket: str = "") -> Observed:
+        """Return this answer, with what was checked of it, as the observation of a step."""
+        calls = ", ".join(name + (f" x{count}" if count > 1 else "") for name, count in self.calls.items())
+        own = (("answer", f"{self.said}, in {self.seconds * 1000:.0f} ms"), ("upstream", calls or "no call"))
+        return Observed(self.said, [*own, *facts], checks, ticket=ticket, seconds=self.seconds)
 
 
 class Playbook:
-    """Calls the product as the Logic App does: with the function key and the id of its run."""
+    """Calls the app as the Logic App does: with the function key and the id of a run."""
 
     def __init__(self, http: httpx.AsyncClient, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
@@ -94,3 +142,211 @@ class Playbook:
         """GET an answer to a question."""
         return await self._call("GET", path, params=query)
 
+    async def _call(self, method: str, path: str, **content: Any) -> Answer:
+        before, watch = len(self.sandbox.log.all), Stopwatch()
+        headers = {"x-ms-workflow-run-id": f"0858{uuid4().int:039}CU42"}
+        response = await self._http.request(method, path, headers=headers, **content)
+        return Answer(
+            status=response.status_code,
+            content_type=response.headers.get("Content-Type", "").partition(";")[0],
+            content=response.json(),
+            seconds=watch.seconds,
+            calls=Counter(request.operation for request in self.sandbox.log.all[before:]),
+        )
+
+
+class Demo:
+    """Three customers, their incidents, and what is shown on them."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        contoso = sandbox.add_workspace(name="law-contoso", system="Autotask")
+        fabrikam = sandbox.add_workspace(name="law-fabrikam", system="ServiceNow")
+        northwind = sandbox.add_workspace(name="law-northwind", system="Jira")
+        self.settings = {
+            **{name.upper(): "" for name in Settings.model_fields},  # so that no local.settings.json counts
+            **sandbox.environment(),
+            "TICKET_URL_TEMPLATES": json.dumps(TICKET_URLS),
+            "RECONCILE_SCHEDULE": NEVER,
+        }
+        unknown = sandbox.add_workspace(name="law-tailspin")  # exists in Azure, but not in the settings
+        self.sign_ins = _incident(contoso, 3177, "Multiple failed sign-ins followed by success")
+        self.script = _incident(fabrikam, 812, "Mail with <script>alert(1)</script> as its subject")
+        self.download = _incident(northwind, 15044, "[red team] Mass download from SharePoint")
+        self.foreign = _incident(unknown, 7, "Inbox rule forwards to an external address")
+        self.retried = _incident(fabrikam, 813, "Rare process on a domain controller")
+        self.waiting = _incident(northwind, 15045, "Impossible travel of an administrator")
+
+    def steps(self, playbook: Playbook) -> list[Step]:
+        """Return what is shown, in order; a step may build on those before it."""
+
+        def on(
+            incident: SandboxIncident,
+            title: str,
+            observe: Callable[[Playbook, SandboxIncident], Awaitable[Observed]],
+        ) -> Step:
+            return Step(title, partial(observe, playbook, incident), before=[_described(incident)])
+
+        return [
+            Step("The app is up", partial(_health, playbook)),
+            on(self.sign_ins, "An incident gets its Autotask ticket", _link),
+            on(self.script, "An incident gets its ServiceNow ticket", _link),
+            on(self.download, "An incident gets its Jira ticket", _link),
+            on(self.sign_ins, "The first incident is delivered again", _link_again),
+            on(self.foreign, "A workspace that is not in WORKSPACES", _refuse_workspace),
+            Step("A body without the incident's id", partial(_refuse_body, playbook)),
+            on(self.retried, "ContraForce fails twice, then answers", _link_despite_failures),
+            on(self.waiting, "ContraForce is down", _keep_for_later),
+        ]
+
+
+def _incident(workspace: SandboxWorkspace, number: int, title: str) -> SandboxIncident:
+    return workspace.add_incident(number=number, title=title, ticket_title=title, severity="High")
+
+
+def _described(incident: SandboxIncident) -> Fact:
+    text = f"{incident.title} (#{incident.number}, {incident.severity}, {incident.workspace.name})"
+    return "incident", text
+
+
+async def _health(playbook: Playbook) -> Observed:
+    answer = await playbook.get("/api/health")
+    return answer.observed(
+        Check("healthy", "200 ok", answer.said),
+        Check("settings accepted", "ok", answer.content.get("settings")),
+        Check("link store usable", "ok", answer.content.get("store")),
+    )
+
+
+async def _link(playbook: Playbook, incident: SandboxIncident, *, link_calls: int = 1) -> Observed:
+    answer = await playbook.deliver(incident.trigger_body())
+    comments = [comment.message for comment in incident.comments]
+    number = incident.ticket.number if incident.ticket else "none at ContraForce"
+    named = (answer.content.get("ticket") or {}).get("number")
+    return answer.observed(
+        Check("linked", "200 linked", answer.said),
+        Check("the answer names the ticket", number, named),
+        Check("exactly one comment", 1, len(comments)),
+        Check(
+            "it names the ticket",
+            [number],
+            [number if number in unescape(text) else text for text in comments],
+        ),
+        Check(f"tickets/link was called {link_calls}x", link_calls, answer.calls["contraforce.link"]),
+        facts=(
+            ("ticket", f"{incident.workspace.system} {number}"),
+            *(("comment", text) for text in comments),
+        ),
+        ticket=number,
+    )
+
+
+async def _link_again(playbook: Playbook, incident: SandboxIncident) -> Observed:
+    answer = await playbook.deliver(incident.trigger_body())
+    already = json.dumps(answer.content.get("alreadyLinked"))
+    return answer.observed(
+        Check("linked", "200 linked", answer.said),
+        Check("known as linked already", "true", already),
+        Check("no upstream call", 0, answer.calls.total()),
+        Check("still one comment", 1, len(incident.comments)),
+        facts=(("body", f'"alreadyLinked": {already}'),),
+        ticket=incident.ticket.number if incident.ticket else "",
+    )
+
+
+async def _refuse_workspace(playbook: Playbook, incident: SandboxIncident) -> Observed:
+    answer = await playbook.deliver(incident.trigger_body())
+    return answer.observed(
+        Check("refused", "403 workspace-not-configured", answer.said),
+        Check("as problem+json", PROBLEM, answer.content_type),
+        Check("no upstream call", 0, answer.calls.total()),
+        Check("no comment", 0, len(incident.comments)),
+        facts=(("detail", str(answer.content.get("detail"))),),
+    )
+
+
+async def _refuse_body(playbook: Playbook) -> Observed:
+    body = {"object": {"properties": {"incidentNumber": 3178, "severity": "High", "status": "New"}}}
+    answer = await playbook.deliver(body)
+    detail = str(answer.content.get("detail"))
+    return answer.observed(
+        Check("refused", "400 not-an-incident", answer.said),
+        Check("as problem+json", PROBLEM, answer.content_type),
+        Check("the detail says what to fix", "object.id", "object.id" if "object.id" in detail else detail),
+        Check("no upstream call", 0, answer.calls.total()),
+        facts=(("sent", json.dumps(body)), ("detail", detail)),
+    )
+
+
+async def _link_despite_failures(playbook: Playbook, incident: SandboxIncident) -> Observed:
+    playbook.sandbox.faults.plan("contraforce.link", faults.status(503), times=2)
+    return await _link(playbook, incident, link_calls=3)
+
+
+async def _keep_for_later(playbook: Playbook, incident: SandboxIncident) -> Observed:
+    """ContraForce stays down after this step; clearing the plan is the next one's."""
+    playbook.sandbox.faults.plan("contraforce.link", faults.status(503), times=None)
+    answer = await playbook.deliver(incident.trigger_body())
+    path = f"/api/incidents/{incident.name}/link"
+    record = await playbook.get(path, workspace=incident.workspace.name)
+    reason, retry_at = str(answer.content.get("reason")), str(answer.content.get("retryAt"))
+    wait = (datetime.fromisoformat(retry_at) - datetime.now(UTC)).total_seconds()
+    return answer.observed(
+        Check("kept as pending", "202 pending", answer.said),
+        Check("with the reason", "contraforce-unavailable", reason),
+        Check("the next try is due within minutes", "in time", "in time" if 0 < wait < 600 else retry_at),
+        Check("its record agrees", ("200 pending", retry_at), (record.said, record.content.get("retryAt"))),
+        Check("no comment", 0, len(incident.comments)),
+        facts=(
+            ("reason", reason),
+            ("next try", f"{retry_at} (in {wait:.0f} s)"),
+            ("record", f"GET {path}?workspace={incident.workspace.name} says {record.said}"),
+        ),
+    )
+
+
+@asynccontextmanager
+async def _run_app(
+    directory: Path, key: str, settings: Mapping[str, str], log: Path
+) -> AsyncIterator[tuple[str, int]]:
+    """Serve the app until the block ends; gives its URL and process id. Raises `AppDidNotStart`."""
+    environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    command = [sys.executable, "-m", "functions_host", "--app", str(directory), "--port", "0", "--key", key]
+    with log.open("wb") as stderr:
+        # In a session of its own, so that Ctrl-C comes to us alone and the app is stopped in order.
+        process = await asyncio.create_subprocess_exec(
+            *command, env={**environment, **settings}, stdout=PIPE, stderr=stderr, start_new_session=True
+        )
+    try:
+        yield await _ready_url(process), process.pid
+    finally:
+        await _stop(process)
+
+
+async def _ready_url(process: Process) -> str:
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            async for line in process.stdout:
+                if (text := line.decode(errors="replace").strip()).startswith(READY):
+                    return text.removeprefix(READY)
+            raise AppDidNotStart(f"its process ended with exit code {await process.wait()}")
+    except TimeoutError:
+        raise AppDidNotStart(f"it did not listen within {START_SECONDS} s") from None
+
+
+async def _stop(process: Process) -> None:
+    """End the process, by force if it does not end by itself or if we are interrupted once more."""
+    try:
+        with suppress(ProcessLookupError, TimeoutError):
+            process.terminate()
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,6 +7,7 @@ the report is plain text of 110 columns.
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from rich.console import Console
@@ -14,8 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 PIPED_WIDTH: Final = 110
+LOG_LINES: Final = 20
 _LABEL_WIDTH: Final = 10
 _INDENT: Final = 4
+
+type Fact = tuple[str, str]
+"""A name and a text, shown beside each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +39,13 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a step has seen: its answer in a word, facts to show as (name, text), and the checks."""
+    """What a step has seen: its answer in two words, facts to show, and what was checked."""
 
     answer: str
-    facts: Sequence[tuple[str, str]]
+    facts: Sequence[Fact]
     checks: Sequence[Check]
     ticket: str = ""
-    milliseconds: float | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class Step:
 
     title: str
     observe: Callable[[], Awaitable[Observed]]
-    before: Sequence[tuple[str, str]] = ()
+    before: Sequence[Fact] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,44 +89,43 @@ async def run_steps(steps: Sequence[Step], console: Console) -> list[Result]:
     return results
 
 
-def show_summary(results: Sequence[Result], console: Console, *, seconds: float) -> None:
-    """Print one line per step, and how many of them were as expected."""
-    good, _ = _marks(console)
+def show_summary(results: Sequence[Result], console: Console, *, seconds: float) -> int:
+    """Print one line per step; gives the number of steps that failed."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
     for header in ("", "step", "answer", "ticket"):
         table.add_column(header)
     table.add_column("ms", justify="right", no_wrap=True)
     for result in results:
-        observed = result.observed or Observed("no answer", (), ())
-        took = "" if observed.milliseconds is None else f"{observed.milliseconds:.0f}"
+        observed = result.observed or Observed("none", (), ())
+        took = "" if observed.seconds is None else f"{observed.seconds * 1000:.0f}"
         cells = (result.step.title, observed.answer, observed.ticket, took)
-        table.add_row(_mark(console, holds=not result.failures), *(printable(cell) for cell in cells))
-    console.print()
-    console.print(table)
-    console.print()
+        table.add_row(_mark(console, holds=not result.failures), *(_literal(cell) for cell in cells))
+    console.print("", table, "", sep="\n")
     failed = sum(bool(result.failures) for result in results)
-    if failed:
-        console.print(Text(f"{failed} of {len(results)} steps failed.", style="bold red"))
-    else:
-        text = f"{good} All {len(results)} steps were as expected, in {seconds:.1f} s."
-        console.print(Text(text, style="bold green"))
+    if not failed:
+        console.print(f"All {len(results)} steps went as expected, in {seconds:.1f} s.", style="bold green")
+    return failed
 
 
-def printable(text: str) -> Text:
-    """Return foreign text literally: no markup, and no control characters for the terminal."""
-    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
+def show_failure(console: Console, message: str, log: Path) -> None:
+    """Print what went wrong, and the last lines of the app's log."""
+    lines = log.read_text(errors="replace").splitlines()[-LOG_LINES:]
+    console.print(message, style="bold red")
+    console.print(f"The last {len(lines)} lines of the app's log:" if lines else "The app's log is empty.")
+    for line in lines:
+        console.print(Text(" " * _INDENT) + _literal(line), soft_wrap=True)
 
 
 class Stopwatch:
-    """Milliseconds since it was made."""
+    """Runs from its making on."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
 
     @property
-    def milliseconds(self) -> float:
+    def seconds(self) -> float:
         """How long it has run."""
-        return (time.perf_counter() - self._started) * 1000
+        return time.perf_counter() - self._started
 
 
 async def _run(step: Step) -> Result:
@@ -145,13 +149,13 @@ def _show(console: Console, result: Result) -> None:
             _show_fact(console, *fact)
         holding = [check.label for check in result.observed.checks if check.holds]
     if holding:
-        _show_line(console, _mark(console, holds=True), printable("; ".join(holding)), hang=2)
+        _show_line(console, _mark(console, holds=True), _literal("; ".join(holding)), hang=2)
     for failure in result.failures:
-        _show_line(console, _mark(console, holds=False), printable(failure), hang=2)
+        _show_line(console, _mark(console, holds=False), _literal(failure), hang=2)
 
 
 def _show_fact(console: Console, name: str, text: str) -> None:
-    _show_line(console, Text(name, style="cyan"), printable(text), hang=_LABEL_WIDTH)
+    _show_line(console, Text(name, style="cyan"), _literal(text), hang=_LABEL_WIDTH)
 
 
 def _show_line(console: Console, label: Text, text: Text, *, hang: int) -> None:
@@ -173,3 +177,8 @@ def _mark(console: Console, *, holds: bool) -> Text:
 def _marks(console: Console) -> tuple[str, str]:
     """Return the words for right and wrong that the console's encoding has."""
     return ("ok", "FAILED") if console.options.ascii_only else ("✓", "✗")
+
+
+def _literal(text: str) -> Text:
+    """Return foreign text as it is: no markup, and no control characters for the terminal."""
+    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))

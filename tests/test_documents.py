@@ -1,0 +1,95 @@
+"""Documents are promises: settings, answers and commands in the documents are those of the code."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from contraforce_sentinel import VERSION
+from contraforce_sentinel.settings import Settings
+
+README = (ROOT / "README.md").read_text()
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+
+
+def settings_of_the_readme() -> dict[str, tuple[str, str]]:
+    section = README.split("## Settings")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([A-Z_]+)` \| (.+) \| (.+) \|$", section, re.MULTILINE)
+    return {name: (meaning, default) for name, meaning, default in rows}
+
+
+def test_the_settings_of_code_sample_file_and_readme_are_the_same() -> None:
+    in_code = {name.upper() for name in Settings.model_fields}
+    sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
+    of_the_host = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
+    assert in_code == set(settings_of_the_readme()) == set(sample) - of_the_host
+
+
+def test_the_defaults_of_code_sample_file_and_readme_are_the_same() -> None:
+    sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
+    required = {
+        "CONTRAFORCE_CLIENT_ID": "a",
+        "CONTRAFORCE_CLIENT_SECRET": "b",
+        "WORKSPACES": sample["WORKSPACES"],
+    }
+    by_default = Settings.from_environment(required)
+    assert by_default == Settings.from_environment({**sample, **required})
+    for name, (_, default) in settings_of_the_readme().items():
+        field = Settings.model_fields[name.lower()]
+        if field.is_required():
+            assert default == "required"
+        elif default == "none":
+            assert not field.get_default()
+        else:
+            from_readme = Settings.from_environment({**required, name: default.strip("`")})
+            assert from_readme == by_default, name
+
+
+def test_every_setting_has_a_description() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_a_malformed_value_of_every_setting_is_refused_by_name() -> None:
+    """An empty row here means that a setting accepts anything: then its name has to be listed."""
+    accepts_any_word = {"CONTRAFORCE_CLIENT_SECRET", "AZURE_CLIENT_ID"}
+    for name in set(settings_of_the_readme()) - accepts_any_word:
+        with pytest.raises(Exception, match=name):
+            Settings.from_environment({name: "::: no value fits :::"})
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_and_make_target_that_a_document_names_exists(document: str) -> None:
+    text = (ROOT / document).read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)) <= targets
+    deployed, folders = ROOT / "src" / "contraforce_sentinel", [ROOT, ROOT / "src", ROOT / "src" / "sandbox"]
+    for name in re.findall(r"`([\w./]+\.(?:py|json|md|toml))`", text):
+        places = [*folders, deployed]
+        assert any((place / name).exists() for place in places) or name == "local.settings.json", name
+    for link in re.findall(r"\]\(((?!https?:)[^)#]+)\)", text):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_architecture_that_contributing_draws_is_the_one_that_is_there() -> None:
+    drawn = (ROOT / "CONTRIBUTING.md").read_text().split("```")[1]
+    modules = {path.name for path in (ROOT / "src" / "contraforce_sentinel").rglob("*.py")} - {"__init__.py"}
+    named = {Path(name).name for name in re.findall(r"[\w/]+\.py", drawn)}
+    assert modules <= named
+    assert named <= modules | {"function_app.py"}
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    changelog = re.search(r"^## \[(\d.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert project is not None
+    assert changelog is not None
+    assert project[1] == changelog[1] == VERSION
+
+
+def test_the_workflow_and_the_ci_script_call_only_make_targets_that_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for script in (".github/workflows/ci.yml", ".ci/run"):
+        called = set(re.findall(r"(?:run: |^)make ([a-z]+)", (ROOT / script).read_text(), re.MULTILINE))
+        assert {"setup", "check", "test"} <= called <= targets

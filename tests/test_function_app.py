@@ -1,0 +1,72 @@
+"""What the Functions host sees of the app: names, routes, methods, authorization; no effects at import."""
+
+import json
+import os
+import subprocess
+import sys
+
+from conftest import ROOT
+
+from functions_host.worker import Worker
+
+IMPORT_WITHOUT_EFFECTS = """
+import os, socket, sys
+forbidden = lambda *_, **__: sys.exit("importing the app reads settings or connects")
+socket.socket.connect = forbidden
+class Environment(dict):
+    def get(self, name, default=None):
+        return forbidden() if name.startswith(("CONTRAFORCE_", "WORKSPACES", "LINK_STORE")) else default
+    __getitem__ = get
+os.environ = Environment()
+import contraforce_sentinel.functions
+"""
+
+
+def test_names_routes_methods_and_authorization_are_pinned(worker: Worker) -> None:
+    found = {
+        function.name: (function.route, function.methods, function.auth_level, function.timer_schedule)
+        for function in worker.functions
+    }
+    assert found == {
+        "link_incident": ("incidents", ("POST",), "function", None),
+        "get_link": ("incidents/{incidentName}/link", ("GET",), "function", None),
+        "health": ("health", ("GET",), "anonymous", None),
+    }
+
+
+def test_the_route_prefix_is_the_documented_one() -> None:
+    host = json.loads((ROOT / "host.json").read_text())
+    assert host["extensions"]["http"]["routePrefix"] == "api"
+
+
+def test_the_app_is_indexed_without_a_single_setting() -> None:
+    """A wrong setting must be told by the health route, so it must not stop the indexing."""
+    code = (
+        "import asyncio, pathlib\n"
+        "from functions_host.worker import Worker\n"
+        "async def main():\n"
+        "    async with await Worker.start(pathlib.Path('.')) as worker:\n"
+        "        answer = await worker.invoke_http('health', method='GET', url='http://localhost/api/health')\n"
+        "        print(answer.status, answer.body.decode())\n"
+        "asyncio.run(main())\n"
+    )
+    names = ("CONTRAFORCE_", "WORKSPACES", "LINK_STORE")
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", code], cwd=ROOT, env=bare, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    status, _, body = done.stdout.partition(" ")
+    assert status == "503"
+    assert set(json.loads(body)["settings"]) == {
+        "CONTRAFORCE_CLIENT_ID",
+        "CONTRAFORCE_CLIENT_SECRET",
+        "WORKSPACES",
+    }
+
+
+def test_importing_the_app_reads_no_setting_and_connects_to_nothing() -> None:
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", IMPORT_WITHOUT_EFFECTS], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
