@@ -82,7 +82,7 @@ async def run_steps(steps: Sequence[Step], console: Console) -> list[Result]:
         console.print(Text(f"{number:>2}  {step.title}", style="bold"))
         for fact in step.before:
             _show_fact(console, *fact)
-        with console.status(""):
+        with console.status("waiting for the app"):
             result = await _run(step)
         _show(console, result)
         results.append(result)
@@ -181,4 +181,6 @@ def _marks(console: Console) -> tuple[str, str]:
 
 def _literal(text: str) -> Text:
     """Return foreign text as it is: no markup, and no control characters for the terminal."""
-    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text))
+    return Text(
+        "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+    )

@@ -1,0 +1,436 @@
+"""Settings: what is accepted, that every bad one is named at once, and that no message holds a value."""
+
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contraforce_sentinel.errors import SettingsError
+from contraforce_sentinel.incidents import Severity, WorkspaceId
+from contraforce_sentinel.settings import Settings
+
+MARKER = "pLaNtEd-42xyz"
+SECRET = "s3cr3t-of-the-service-account"
+ARM_ID = (
+    "/subscriptions/11111111-2222-4333-8444-555555555555/resourceGroups/rg-secops-prod"
+    "/providers/Microsoft.OperationalInsights/workspaces/law-sentinel-prod"
+)
+CUSTOMER = {"workspace": ARM_ID, "contraforceWorkspaceId": "9a7c1c3e-5b7d-4f0e-8f66-0c1d2e3f4a5b"}
+REQUIRED = {
+    "CONTRAFORCE_CLIENT_ID": "svc-sentinel-link",
+    "CONTRAFORCE_CLIENT_SECRET": SECRET,
+    "WORKSPACES": json.dumps([CUSTOMER]),
+}
+NAMES = (
+    "CONTRAFORCE_API_URL",
+    "CONTRAFORCE_CLIENT_ID",
+    "CONTRAFORCE_CLIENT_SECRET",
+    "WORKSPACES",
+    "LINK_STORE",
+    "ARM_ENDPOINT",
+    "AZURE_CLIENT_ID",
+    "MINIMUM_SEVERITY",
+    "RECONCILE_SCHEDULE",
+    "RECONCILE_LOOKBACK_HOURS",
+    "TICKET_URL_TEMPLATES",
+)
+
+
+def read(**changes: str) -> Settings:
+    return Settings.from_environment({**REQUIRED, **changes})
+
+
+def problems(**changes: str) -> dict[str, str]:
+    """Return the problems of an environment that is refused."""
+    with pytest.raises(SettingsError) as caught:
+        read(**changes)
+    assert all(name in str(caught.value) for name in caught.value.problems)
+    return caught.value.problems
+
+
+def chain(error: BaseException | None) -> str:
+    """Return every text that a log of the error or of its causes could show."""
+    texts = []
+    while error is not None:
+        texts += [str(error), repr(error), repr(error.args)]
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)
+
+
+# What is accepted
+
+
+def test_the_defaults() -> None:
+    found = read()
+
+    assert found.contraforce_api_url == "https://portal.contraforce.com/api/v2"
+    assert found.arm_endpoint == "https://management.azure.com"
+    assert found.sqlite_path == Path(".data/links.db")
+    assert found.azure_client_id is None
+    assert found.minimum_severity is Severity.INFORMATIONAL
+    assert found.reconcile_schedule == "0 */5 * * * *"
+    assert found.reconcile_lookback_hours == 24
+    assert found.ticket_url_templates == {}
+
+
+def test_every_setting_is_read() -> None:
+    found = read(
+        CONTRAFORCE_API_URL="https://eu.platform.contraforce.com/api/v2/",
+        LINK_STORE="sqlite:////var/lib/links/links.db",
+        ARM_ENDPOINT="https://management.usgovcloudapi.net",
+        AZURE_CLIENT_ID="66666666-7777-4888-8999-000000000000",
+        MINIMUM_SEVERITY="high",
+        RECONCILE_SCHEDULE="30 */10 * * * *",
+        RECONCILE_LOOKBACK_HOURS="48",
+        TICKET_URL_TEMPLATES='{"Jira": "https://acme.atlassian.net/browse/{number}"}',
+    )
+
+    assert found.contraforce_api_url == "https://eu.platform.contraforce.com/api/v2"
+    assert found.contraforce_client_id == "svc-sentinel-link"
+    assert found.contraforce_client_secret.get_secret_value() == SECRET
+    assert found.workspaces[0].workspace == WorkspaceId.parse(ARM_ID)
+    assert found.workspaces[0].contraforce_workspace_id == UUID(CUSTOMER["contraforceWorkspaceId"])
+    assert found.sqlite_path == Path("/var/lib/links/links.db")
+    assert found.arm_endpoint == "https://management.usgovcloudapi.net"
+    assert found.azure_client_id == "66666666-7777-4888-8999-000000000000"
+    assert found.minimum_severity is Severity.HIGH
+    assert found.reconcile_schedule == "30 */10 * * * *"
+    assert found.reconcile_lookback_hours == 48
+    assert found.ticket_url_templates == {"Jira": "https://acme.atlassian.net/browse/{number}"}
+
+
+def test_the_settings_are_the_documented_ones_and_each_has_a_description() -> None:
+    assert tuple(name.upper() for name in Settings.model_fields) == NAMES
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\t\n"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in REQUIRED])
+def test_an_empty_setting_counts_as_not_set(name: str, empty: str) -> None:
+    assert read(**{name: empty}) == read()
+
+
+def test_what_is_not_ours_is_none_of_our_business() -> None:
+    others = {"PATH": "/bin", "AzureWebJobsStorage": "x", "AZURE_TENANT_ID": "x", "WORKSPACE": "x"}
+
+    assert read(**others) == read()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost:7071",
+        "http://127.0.0.1:9000/api",
+        "http://[::1]:1",
+        "http://LOCALHOST",
+        "https://x.example",
+    ],
+)
+@pytest.mark.parametrize("name", ["CONTRAFORCE_API_URL", "ARM_ENDPOINT"])
+def test_https_goes_anywhere_and_plain_http_to_this_machine(name: str, url: str) -> None:
+    assert read(**{name: url}).model_dump(by_alias=False)[name.lower()] == url
+
+
+def test_workspaces_may_come_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "workspaces.json"
+    file.write_text(REQUIRED["WORKSPACES"], encoding="utf-8")
+
+    assert read(WORKSPACES=f"@{file}") == read()
+
+
+@pytest.mark.parametrize("severity", ["Informational", "low", "MEDIUM", "High"])
+def test_the_minimum_severity_comes_in_any_letter_case(severity: str) -> None:
+    assert read(MINIMUM_SEVERITY=severity).minimum_severity.name == severity.upper()
+
+
+# What is refused, by name
+
+
+REFUSED = {
+    "CONTRAFORCE_API_URL": [
+        f"http://{MARKER}.example",
+        f"http://localhost.{MARKER}.example",
+        f"http://127.0.0.1@{MARKER}.example",
+        f"ftp://{MARKER}",
+        f"//{MARKER}",
+        MARKER,
+        f"https:{MARKER}",
+        f"https://x.example/?{MARKER}",
+        f"https://x.example/#{MARKER}",
+        f"https://{MARKER}@x.example",
+        f"https://:{MARKER}@x.example",
+        f"https://x.example:{MARKER}",
+        f"https://[{MARKER}",
+    ],
+    "ARM_ENDPOINT": [f"http://{MARKER}.example", MARKER, f"https://x.example:99999/{MARKER}"],
+    "CONTRAFORCE_CLIENT_ID": [f"{MARKER}:x", f"{MARKER}\n", f"\x00{MARKER}", f"{MARKER}\ud800"],
+    "WORKSPACES": [
+        MARKER,
+        f'"{MARKER}"',
+        "[]",
+        "{}",
+        "null",
+        f'["{MARKER}"]',
+        f'[{{"workspace": "{MARKER}", "contraforceWorkspaceId": "{MARKER}"}}]',
+        f'[{{"workspace": "{ARM_ID}/{MARKER}", "contraforceWorkspaceId": "{UUID(int=1)}"}}]',
+        f'[{{"workspace": "{ARM_ID}"}}]',
+        f'[{{"workspace": 1, "contraforceWorkspaceId": "{UUID(int=1)}"}}]',
+        json.dumps([CUSTOMER, CUSTOMER]),
+        json.dumps([CUSTOMER, {**CUSTOMER, "workspace": ARM_ID.upper()}]),
+        f"@/nowhere/{MARKER}.json",
+        "@",
+        f"@{MARKER}\x00",
+        f"@{MARKER * 500}",
+    ],
+    "LINK_STORE": [
+        f"postgres://{MARKER}",
+        f"sqlite://{MARKER}",
+        MARKER,
+        "sqlite:///",
+        f"SQLITE:///{MARKER}",
+        f"sqlite:///a\n{MARKER}",
+    ],
+    "MINIMUM_SEVERITY": [MARKER, "0", "Critical", "HIGH "],
+    "RECONCILE_SCHEDULE": [
+        MARKER,
+        "*/5 * * * *",
+        "0 0 */5 * * * *",
+        "0  */5 * * * *",
+        f"0 */5 * * * *\n{MARKER}",
+    ],
+    "RECONCILE_LOOKBACK_HOURS": [MARKER, "0", "-1", "1.5", "2161", "1e3", "9" * 5_000, "nan"],
+    "TICKET_URL_TEMPLATES": [
+        MARKER,
+        "[]",
+        f'{{"Zendesk{MARKER}": "https://x.example/{{id}}"}}',
+        f'{{"Jira": "http://{MARKER}/{{id}}"}}',
+        f'{{"Jira": "https://{MARKER}/"}}',
+        f'{{"Jira": "https://{MARKER}/{{key}}"}}',
+        f'{{"Jira": "https://{MARKER}/{{id}}{{key}}"}}',
+        f'{{"Jira": "https://{MARKER}/{{id}}\\"><b>"}}',
+        f'{{"Jira": "https://{MARKER}/{{id}} x"}}',
+        f'{{"Jira": "javascript:{MARKER}{{id}}"}}',
+        f'{{"Jira": ["{MARKER}"]}}',
+        '{"Jira": null}',
+    ],
+}
+CASES = [(name, value) for name, values in REFUSED.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_a_bad_setting_is_named_without_its_value(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(**{name: value})
+
+    assert list(caught.value.problems) == [name]
+    assert MARKER.lower() not in chain(caught.value).lower()
+    assert SECRET not in chain(caught.value)
+    assert ARM_ID not in chain(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WORKSPACES", json.dumps([{**CUSTOMER, MARKER: 1}])),
+        ("TICKET_URL_TEMPLATES", json.dumps({MARKER: 1})),
+    ],
+)
+def test_a_key_inside_of_a_value_is_not_repeated_either(name: str, value: str) -> None:
+    """What is pasted into the wrong setting may be a secret, wherever in the JSON it ends up."""
+    with pytest.raises(SettingsError) as caught:
+        read(**{name: value})
+
+    assert list(caught.value.problems) == [name]
+    assert MARKER not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["WORKSPACES", "TICKET_URL_TEMPLATES"])
+def test_json_that_is_nested_too_deeply_is_a_bad_setting_like_any_other(name: str) -> None:
+    assert set(problems(**{name: "[" * 100_000})) == {name}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://x.example/api\n",
+        "https://x.exa\nmple/api",
+        "https://x.example/a\tb",
+        " https://x.example",
+        "https://x.example/a b",
+        "https://x.example/\x7f",
+        "https://x example",
+        "https://x.example?",
+        "https://x.example/#",
+        "https://x.example\\@evil.example",
+    ],
+)
+@pytest.mark.parametrize("name", ["CONTRAFORCE_API_URL", "ARM_ENDPOINT"])
+def test_a_url_that_no_client_can_use_as_a_base_is_refused_or_repaired(name: str, url: str) -> None:
+    """A newline at the end of a pasted value would otherwise fail each request instead of the start."""
+    try:
+        found = read(**{name: url})
+    except SettingsError as error:
+        assert list(error.problems) == [name]
+        return
+    assert found.model_dump()[name.lower()] == url.strip().rstrip("/")
+    assert url.strip().isprintable()
+    assert not set(" \\?#") & set(url.strip())
+
+
+@pytest.mark.parametrize("hidden", ["\\n\\n", "\\t", "\\u0000", "\\u007f", "\\ud800", "\\u202e"])
+def test_a_ticket_url_has_no_control_characters(hidden: str) -> None:
+    """A blank line in it would end the comment's HTML for a reader of Markdown."""
+    template = f'{{"Jira": "https://x.example/{hidden}{{id}}"}}'
+
+    assert set(problems(TICKET_URL_TEMPLATES=template)) == {"TICKET_URL_TEMPLATES"}
+
+
+def test_all_bad_settings_are_named_at_once() -> None:
+    bad = {name: values[0] for name, values in REFUSED.items()} | {"CONTRAFORCE_CLIENT_SECRET": ""}
+
+    assert set(problems(**bad)) == {*REFUSED, "CONTRAFORCE_CLIENT_SECRET"}
+
+
+def test_what_is_required_is_named() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({})
+
+    assert caught.value.problems == dict.fromkeys(REQUIRED, "is required")
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("empty", ["", "  "])
+def test_what_is_required_may_not_be_empty(name: str, empty: str) -> None:
+    assert problems(**{name: empty}) == {name: "is required"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CONTRAFORCE_URL",
+        "CONTRAFORCE_API_KEY",
+        "CONTRAFORCE_",
+        "LINK_STORE_URL",
+        "RECONCILE_HOURS",
+        "TICKET_URL_TEMPLATE",
+        "WORKSPACES_FILE",
+    ],
+)
+def test_an_unknown_setting_of_ours_is_refused(name: str) -> None:
+    assert problems(**{name: MARKER}) == {name: "is not a setting of this app"}
+
+
+def test_an_unknown_setting_does_not_hide_a_bad_one() -> None:
+    assert set(problems(CONTRAFORCE_URL="x", MINIMUM_SEVERITY="x")) == {"CONTRAFORCE_URL", "MINIMUM_SEVERITY"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_key_vault_reference_that_was_not_resolved_is_named_as_such(name: str) -> None:
+    reference = f"@Microsoft.KeyVault(SecretUri=https://{MARKER}.vault.azure.net/secrets/x)"
+
+    found = problems(**{name: reference})
+
+    assert list(found) == [name]
+    assert "Key Vault reference was not resolved" in found[name]
+    assert MARKER not in found[name]
+
+
+def test_a_bad_customer_is_named_by_its_place() -> None:
+    bad = {**CUSTOMER, "workspace": "/subscriptions/x"}
+
+    found = problems(WORKSPACES=json.dumps([CUSTOMER, CUSTOMER, bad]))
+
+    assert "2.workspace" in found["WORKSPACES"]
+
+
+def test_a_workspace_that_is_named_twice_in_two_letter_cases_is_refused() -> None:
+    doubled = json.dumps([CUSTOMER, {**CUSTOMER, "workspace": ARM_ID.upper()}])
+
+    assert "twice" in problems(WORKSPACES=doubled)["WORKSPACES"]
+
+
+def test_two_customers_may_share_a_contraforce_workspace() -> None:
+    other = {**CUSTOMER, "workspace": f"{ARM_ID}-2"}
+
+    assert len(read(WORKSPACES=json.dumps([CUSTOMER, other])).workspaces) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[]", f'["{MARKER}"]'.encode()])
+def test_a_bad_file_of_workspaces_is_named_by_its_setting(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "workspaces.json"
+    file.write_bytes(content)
+
+    found = problems(WORKSPACES=f"@{file}")
+
+    assert list(found) == ["WORKSPACES"]
+    assert MARKER not in str(found)
+    assert str(file) not in str(found)
+
+
+def test_a_folder_is_no_file_of_workspaces(tmp_path: Path) -> None:
+    assert "cannot be read" in problems(WORKSPACES=f"@{tmp_path}")["WORKSPACES"]
+
+
+# In Azure
+
+
+@pytest.mark.parametrize("sign", ["WEBSITE_SITE_NAME", "WEBSITE_SKU"])
+@pytest.mark.parametrize("store", ["", "sqlite:///links.db", "sqlite:////home/data/links.db"])
+def test_in_azure_a_link_store_is_required_and_sqlite_is_refused(sign: str, store: str) -> None:
+    found = problems(**{sign: "func-sentinel-link", "LINK_STORE": store})
+
+    assert found == {"LINK_STORE": "is required in Azure, and SQLite is refused there"}
+
+
+def test_outside_of_azure_sqlite_is_the_default() -> None:
+    assert read(WEBSITE_SITE_NAME="").sqlite_path == Path(".data/links.db")
+
+
+# Nothing shows a secret
+
+
+@pytest.mark.parametrize("show", [repr, str, "{}".format, lambda found: str(found.model_dump_json())])
+def test_settings_never_show_the_secret(show: object) -> None:
+    assert callable(show)
+
+    assert SECRET not in show(read())
+
+
+TEXTS = st.text(alphabet=st.characters(), min_size=8, max_size=300)
+SHAPES = st.sampled_from(
+    [
+        "{}",
+        "@{}",
+        '["{}"]',
+        '{{"Jira": "{}"}}',
+        '[{{"workspace": "{}"}}]',
+        "https://{}",
+        "sqlite:///{}",
+        "http://x/{}",
+        "@Microsoft.KeyVault({})",
+    ]
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(NAMES), SHAPES, TEXTS), min_size=1, max_size=6),
+    st.sampled_from([{}, {"WEBSITE_SITE_NAME": "func"}]),
+)
+@settings(max_examples=500, deadline=None)
+def test_any_values_are_read_or_refused_without_repeating_them(
+    drawn: list[tuple[str, str, str]], around: dict[str, str]
+) -> None:
+    """Whatever is in the environment ends in settings or in one `SettingsError`."""
+    given_values = {name: (shape.format(text), text) for name, shape, text in drawn}
+
+    try:
+        read(**around, **{name: value for name, (value, _) in given_values.items()})
+    except SettingsError as error:
+        assert set(error.problems) <= set(NAMES)
+        assert SECRET not in str(error)
+        for value, text in given_values.values():
+            assert value not in str(error)
+            assert text.strip() == "" or text not in str(error)
