@@ -14,7 +14,8 @@ from conftest import App
 from contraforce_sentinel import retries
 from contraforce_sentinel.bootstrap import close_app
 from contraforce_sentinel.comments import comment_id
-from contraforce_sentinel.incidents import MAX_BODY_BYTES, IncidentId
+from contraforce_sentinel.incidents import IncidentId
+from contraforce_sentinel.payloads import MAX_BODY_BYTES
 from sandbox import Operation, SandboxIncident, faults
 
 UPSTREAM_WRITES: tuple[Operation, ...] = ("contraforce.link", "arm.comment.put")
@@ -148,7 +149,7 @@ async def test_202_in_progress_while_another_delivery_works_on_it(app: App) -> N
         (b"[]", "body: is not valid (model_type)"),
         (b"{}", "send the incident trigger's body, or incidentArmId"),
         (b'{"object": {"name": "x"}}', "object.id: is missing"),
-        (b'{"incidentArmId": "/subscriptions/x"}', "not the ARM id of a Microsoft Sentinel incident"),
+        (b'{"incidentArmId": "/subscriptions/x"}', "incidentArmId: not the ARM id of a Microsoft Sentinel incident"),
         (b'{"incidentArmId": 7}', "incidentarmid: is not valid (string_type)"),
     ],
 )

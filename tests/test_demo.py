@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from io import StringIO
 from pathlib import Path
 
@@ -44,7 +43,11 @@ def printed(console: Console) -> str:
 
 
 def test_piped_it_shows_every_observation_in_plain_text_and_leaves_nothing(tmp_path: Path) -> None:
-    hostile = {"MINIMUM_SEVERITY": "no such", "CONTRAFORCE_API_URL": "no such", "HTTPS_PROXY": "http://localhost:1"}
+    hostile = {
+        "MINIMUM_SEVERITY": "no such",
+        "CONTRAFORCE_API_URL": "no such",
+        "HTTPS_PROXY": "http://localhost:1",
+    }
     done = subprocess.run(  # noqa: S603 - our own interpreter
         COMMAND,
         capture_output=True,
@@ -110,7 +113,7 @@ async def test_an_observation_that_differs_fails_its_step_and_the_rest_still_run
     assert "✗ the step broke off: ConnectionError: nobody there" in text
     assert "✓ one comment" in text
     assert "✓ healthy" in text
-    assert [mark for mark, *_ in text.splitlines()[-4:-1]] == ["✗", "✗", "✓"]
+    assert [line[0] for line in text.splitlines()[-4:-1]] == ["✗", "✗", "✓"]
     assert "[bold]literally[/bold] \N{REPLACEMENT CHARACTER}[31m" in text
 
 
@@ -122,5 +125,15 @@ async def test_an_app_that_does_not_start_is_exit_code_1_with_its_own_words(tmp_
     assert "half a deployment" in printed(console)
 
 
-async def test_a_claim_that_is_not_so_is_exit_code_1_with_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without ticket URLs the app still works, without the link store's directory it does not."""
+async def test_claims_that_are_not_so_are_exit_code_1_with_the_steps_and_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sandbox.demo.TICKET_URLS", {"Autotask": "http://not-https.example/{id}"})
+    console = plain_console()
+    assert await run_demo(console) == 1
+    text = printed(console)
+    assert "✗ healthy: expected 200 ok, seen 503 unavailable" in text
+    assert "✗ 200 linked: expected 200 linked, seen 503 settings-refused" in text
+    assert re.search(r"[1-9] of 9 steps failed\.", text)
+    assert "lines of the app's log:" in text
+    assert not is_running(app_process_of(text))

@@ -520,17 +520,6 @@ def test_a_lookalike_in_the_resource_group_never_takes_another_groups_identity(l
     assert found.key != known.key
 
 
-def test_a_greek_resource_group_has_one_identity_in_every_letter_case() -> None:
-    """Python lower-cases a sigma at the end of a word to another letter than one within it."""
-    upper, lower = "\u039f\u039c\u0391\u0394\u0391\u03a3", "\u03bf\u03bc\u03b1\u03b4\u03b1\u03c3"
-    assert lower.upper() == upper
-
-    keys = {
-        WorkspaceId.parse(WORKSPACE_ARM_ID.replace("rg-secops-prod", name)).key for name in (upper, lower)
-    }
-    assert len(keys) == 1
-
-
 def test_the_arm_id_is_written_as_sentinels_rest_api_writes_it() -> None:
     assert IncidentId.parse(ARM_ID.upper()).workspace.name == "LAW-SENTINEL-PROD"
     assert IncidentId.parse(ARM_ID).arm_id == ARM_ID.replace("/Incidents/", "/incidents/")

@@ -51,6 +51,13 @@ def problems(**changes: str) -> dict[str, str]:
     return caught.value.problems
 
 
+def read_or_refusal(**changes: str) -> Settings | SettingsError:
+    try:
+        return read(**changes)
+    except SettingsError as error:
+        return error
+
+
 def chain(error: BaseException | None) -> str:
     """Return every text that a log of the error or of its causes could show."""
     texts = []
@@ -193,7 +200,7 @@ REFUSED = {
         f"SQLITE:///{MARKER}",
         f"sqlite:///a\n{MARKER}",
     ],
-    "MINIMUM_SEVERITY": [MARKER, "0", "Critical", "HIGH "],
+    "MINIMUM_SEVERITY": [MARKER, "0", "Critical"],
     "RECONCILE_SCHEDULE": [
         MARKER,
         "*/5 * * * *",
@@ -255,29 +262,34 @@ def test_json_that_is_nested_too_deeply_is_a_bad_setting_like_any_other(name: st
 @pytest.mark.parametrize(
     "url",
     [
-        "https://x.example/api\n",
         "https://x.exa\nmple/api",
         "https://x.example/a\tb",
-        " https://x.example",
         "https://x.example/a b",
         "https://x.example/\x7f",
         "https://x example",
         "https://x.example?",
         "https://x.example/#",
-        "https://x.example\\@evil.example",
+        "https://x.example\\api",
     ],
 )
 @pytest.mark.parametrize("name", ["CONTRAFORCE_API_URL", "ARM_ENDPOINT"])
-def test_a_url_that_no_client_can_use_as_a_base_is_refused_or_repaired(name: str, url: str) -> None:
-    """A newline at the end of a pasted value would otherwise fail each request instead of the start."""
-    try:
-        found = read(**{name: url})
-    except SettingsError as error:
-        assert list(error.problems) == [name]
-        return
-    assert found.model_dump()[name.lower()] == url.strip().rstrip("/")
-    assert url.strip().isprintable()
-    assert not set(" \\?#") & set(url.strip())
+def test_a_url_that_cannot_be_a_base_is_refused(name: str, url: str) -> None:
+    """It would otherwise fail every request instead of the start."""
+    assert set(problems(**{name: url})) == {name}
+
+
+@pytest.mark.parametrize(
+    "url", ["https://x.example/api\n", " https://x.example/api", "https://x.example/api/ "]
+)
+@pytest.mark.parametrize("name", ["CONTRAFORCE_API_URL", "ARM_ENDPOINT"])
+def test_space_around_a_pasted_url_never_gets_into_a_request(name: str, url: str) -> None:
+    """Refused or taken off, as long as no client is built with it."""
+    outcome = read_or_refusal(**{name: url})
+
+    if isinstance(outcome, SettingsError):
+        assert set(outcome.problems) == {name}
+    else:
+        assert outcome.model_dump()[name.lower()] == "https://x.example/api"
 
 
 @pytest.mark.parametrize("hidden", ["\\n\\n", "\\t", "\\u0000", "\\u007f", "\\ud800", "\\u202e"])
@@ -426,11 +438,11 @@ def test_any_values_are_read_or_refused_without_repeating_them(
     """Whatever is in the environment ends in settings or in one `SettingsError`."""
     given_values = {name: (shape.format(text), text) for name, shape, text in drawn}
 
-    try:
-        read(**around, **{name: value for name, (value, _) in given_values.items()})
-    except SettingsError as error:
-        assert set(error.problems) <= set(NAMES)
-        assert SECRET not in str(error)
+    outcome = read_or_refusal(**around, **{name: value for name, (value, _) in given_values.items()})
+
+    if isinstance(outcome, SettingsError):
+        assert set(outcome.problems) <= set(NAMES)
+        assert SECRET not in str(outcome)
         for value, text in given_values.values():
-            assert value not in str(error)
-            assert text.strip() == "" or text not in str(error)
+            assert value not in str(outcome)
+            assert not text.strip() or text not in str(outcome)

@@ -13,10 +13,12 @@ from urllib.parse import quote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.links import Ticket
+from contraforce_sentinel.links import Ticket, TicketSystem
 
 MAX_COMMENT_LENGTH: Final = 30_000
 _MAX_URL: Final = 2_000
+_LINE_BREAK: Final = re.compile(r"</?(?:p|br|div)\b[^>]*>", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^>]*>")
 _SPECIAL: Final = re.compile(r"[^\w \-.,]|_")
 
 
@@ -38,14 +40,16 @@ def comment_text(ticket: Ticket, *, url_templates: Mapping[str, str]) -> str:
     if ticket.title:
         lines.append(f"Title: {_escape(ticket.title)}")
     if ticket.status:
-        lines.append(f"Status when linked: {_escape(ticket.status)}")
+        note = " (picklist value)" if ticket.system is TicketSystem.AUTOTASK else ""
+        lines.append(f"Status when linked: {_escape(ticket.status)}{note}")
     lines.append("Linked by ContraForce")
     return f"<p>{'<br>'.join(lines)}</p>"
 
 
 def is_our_comment(message: str | None, ticket: Ticket) -> bool:
-    """Whether a stored comment under our id speaks of this ticket (portals may normalise its HTML)."""
-    return ticket.number in unescape(message or "")
+    """Whether a stored comment under our id is about this ticket (portals may normalise its HTML)."""
+    lines = unescape(_TAG.sub("", _LINE_BREAK.sub("\n", message or ""))).split("\n")
+    return f"{ticket.system} ticket {ticket.number}" in (line.strip() for line in lines)
 
 
 def _escape(text: str) -> str:

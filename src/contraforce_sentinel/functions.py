@@ -15,7 +15,8 @@ from contraforce_sentinel import VERSION, answers
 from contraforce_sentinel.answers import Answer
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.errors import NotAnIncident, SettingsError, StoreUnavailable, TicketLinkError
-from contraforce_sentinel.incidents import IncidentId, parse_delivery
+from contraforce_sentinel.incidents import IncidentId
+from contraforce_sentinel.payloads import parse_delivery
 from contraforce_sentinel.telemetry import Correlation, correlated, event
 
 _INCIDENT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

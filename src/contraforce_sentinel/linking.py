@@ -19,8 +19,9 @@ from contraforce_sentinel.errors import (
     UpstreamError,
     UpstreamUnauthorized,
 )
-from contraforce_sentinel.incidents import Delivery, Incident, Severity, skip_reason
+from contraforce_sentinel.incidents import Incident, Severity, skip_reason
 from contraforce_sentinel.links import Clock, Link, LinkState, LinkStore
+from contraforce_sentinel.payloads import Delivery
 from contraforce_sentinel.retries import deadline
 from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import WorkspaceMapping

@@ -37,7 +37,7 @@ def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
     else:
         try:
             date = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
@@ -54,6 +54,7 @@ async def call_with_retries[T](
     """
     loop = asyncio.get_running_loop()
     last: UpstreamError | None = None
+    sent = False
 
     def backoff(error: Exception) -> bool | float:
         if not isinstance(error, UpstreamUnavailable) or (error.ambiguous and not idempotent):
@@ -67,7 +68,9 @@ async def call_with_retries[T](
                 on=backoff, attempts=_ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=4.0, wait_jitter=0.5
             ):
                 with attempt:
-                    last = None
+                    if loop.time() >= until:
+                        raise TimeoutError  # noqa: TRY301 - ends as every other time-out does
+                    last, sent = None, True
                     try:
                         return await call()
                     except UpstreamError as error:
@@ -77,6 +80,6 @@ async def call_with_retries[T](
         if last is not None:  # the time ran out between two tries
             raise last from error
         raise UpstreamUnavailable(
-            "no answer within the time of this request", upstream=upstream, ambiguous=True
+            "no answer within the time of this request", upstream=upstream, ambiguous=sent
         ) from error
     raise AssertionError("stamina ends with a result or an exception")

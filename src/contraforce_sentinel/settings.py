@@ -24,6 +24,9 @@ from contraforce_sentinel.incidents import Severity, WorkspaceId
 
 _OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_STORE", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+# printable ASCII, and of that no query and no fragment, or no braces and quotes
+_BASE_URL: Final = re.compile(r"[^?#\\\x00-\x20\x7f-\U0010ffff]+")
+_TICKET_URL: Final = re.compile(r"https://[^{}<>\"'\\\x00-\x20\x7f-\U0010ffff]+")
 _SQLITE: Final = re.compile(r"sqlite:///(?P<path>.+)")
 
 
@@ -41,7 +44,7 @@ def _json_or_file(value: Any) -> Any:
         raise _Refused("the file named after @ cannot be read") from None
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _Refused("is not valid JSON") from None
 
 
@@ -52,7 +55,7 @@ def _url(value: str) -> str:
         host, _ = url.hostname, url.port
     except ValueError:
         raise _Refused("is not a URL") from None
-    if not host or url.query or url.fragment or url.username or url.password:
+    if not host or "@" in url.netloc or _BASE_URL.fullmatch(value) is None:
         raise _Refused("must be a URL of scheme, host and path")
     if url.scheme != "https" and not (url.scheme == "http" and host in _LOOPBACK):
         raise _Refused("must start with https:// (plain http only to localhost)")
@@ -161,12 +164,8 @@ class Settings(BaseModel):
         for system, template in value.items():
             if system not in {"Autotask", "ServiceNow", "Jira"}:
                 raise _Refused("has a key that is not Autotask, ServiceNow or Jira")
-            stripped = template.replace("{id}", "0").replace("{number}", "0")
-            if (
-                stripped == template
-                or set("{}<>\"'\\ ") & set(stripped)
-                or not stripped.startswith("https://")
-            ):
+            filled = template.replace("{id}", "0").replace("{number}", "0")
+            if filled == template or _TICKET_URL.fullmatch(filled) is None:
                 raise _Refused(
                     f"needs an https URL with {{id}} or {{number}} and no other braces for {system}"
                 )
@@ -186,7 +185,9 @@ class Settings(BaseModel):
         Raises one `SettingsError` that names every bad setting and never a value.
         """
         known = {name.upper() for name in cls.model_fields}
-        values = {name: value for name, value in environment.items() if name in known and value.strip()}
+        values = {
+            name: value.strip() for name, value in environment.items() if name in known and value.strip()
+        }
         problems = {
             name: "is not a setting of this app"
             for name in environment
@@ -213,9 +214,13 @@ class Settings(BaseModel):
         return settings
 
 
+_MAPPING_KEYS: Final = frozenset(field.alias or name for name, field in WorkspaceMapping.model_fields.items())
+
+
 def _describe(kind: str, error: object, place: tuple[int | str, ...]) -> str:
     if kind == "missing" and len(place) == 1:
         return "is required"
-    where = ".".join(str(part) for part in place[1:])
+    # of a place inside a value only our own names are told: its other keys are the value's
+    where = ".".join(str(part) for part in place[1:] if isinstance(part, int) or part in _MAPPING_KEYS)
     what = str(error) if isinstance(error, _Refused) else f"is not valid ({kind})"
     return f"{where} {what}" if where else what

@@ -93,7 +93,7 @@ def show_summary(results: Sequence[Result], console: Console, *, seconds: float)
     """Print one line per step; gives the number of steps that failed."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
     for header in ("", "step", "answer", "ticket"):
-        table.add_column(header)
+        table.add_column(header, overflow="fold")
     table.add_column("ms", justify="right", no_wrap=True)
     for result in results:
         observed = result.observed or Observed("none", (), ())

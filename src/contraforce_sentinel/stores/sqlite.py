@@ -9,11 +9,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import stamina
 from pydantic import ValidationError
 
-from contraforce_sentinel.errors import StaleLink, StoreUnavailable
+from contraforce_sentinel.errors import NotAnIncident, StaleLink, StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import Link
 
@@ -23,7 +24,7 @@ _SCHEMA: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS links (
     incident    TEXT PRIMARY KEY,     -- lower-cased ARM id
-    version     INTEGER NOT NULL,     -- goes up by one with every change
+    version     TEXT NOT NULL,        -- another one with every change, never one that was before
     state       TEXT NOT NULL,
     next_try_at TEXT,                 -- UTC, ISO 8601; NULL: nothing is owed
     record      TEXT NOT NULL         -- the link as JSON
@@ -44,11 +45,11 @@ class SqliteLinkStore:
 
     async def insert(self, link: Link) -> Link | None:
         """See `LinkStore.insert`."""
-        stored = link.model_copy(update={"version": "1"})
+        stored = _renewed(link)
         inserted = await self._run(
             lambda db: (
                 db.execute(
-                    "INSERT INTO links (incident, version, state, next_try_at, record) VALUES (?, 1, ?, ?, ?)"
+                    "INSERT INTO links (incident, version, state, next_try_at, record) VALUES (?, ?, ?, ?, ?)"
                     " ON CONFLICT DO NOTHING",
                     (link.incident_id.key, *_columns(stored)),
                 ).rowcount
@@ -67,13 +68,13 @@ class SqliteLinkStore:
 
     async def replace(self, link: Link) -> Link:
         """See `LinkStore.replace`."""
-        stored = link.model_copy(update={"version": str(int(link.version) + 1)})
+        stored = _renewed(link)
         changed = await self._run(
             lambda db: (
                 db.execute(
-                    "UPDATE links SET version = version + 1, state = ?, next_try_at = ?, record = ?"
+                    "UPDATE links SET version = ?, state = ?, next_try_at = ?, record = ?"
                     " WHERE incident = ? AND version = ?",
-                    (*_columns(stored), link.incident_id.key, int(link.version)),
+                    (*_columns(stored), link.incident_id.key, link.version),
                 ).rowcount
             )
         )
@@ -87,7 +88,7 @@ class SqliteLinkStore:
             lambda db: (
                 db.execute(
                     "DELETE FROM links WHERE incident = ? AND version = ?",
-                    (link.incident_id.key, int(link.version)),
+                    (link.incident_id.key, link.version),
                 ).rowcount
             )
         )
@@ -140,14 +141,18 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _columns(link: Link) -> tuple[str, str | None, str]:
+def _renewed(link: Link) -> Link:
+    return link.model_copy(update={"version": uuid4().hex})
+
+
+def _columns(link: Link) -> tuple[str, str, str | None, str]:
     due = None if link.next_try_at is None else link.next_try_at.isoformat(timespec="microseconds")
-    return link.state, due, link.model_dump_json(exclude={"version"})
+    return link.version, link.state, due, link.model_dump_json(exclude={"version"})
 
 
-def _link(row: tuple[int, str]) -> Link:
+def _link(row: tuple[str, str]) -> Link:
     version, record = row
     try:
-        return Link.model_validate_json(record).model_copy(update={"version": str(version)})
-    except ValidationError:
+        return Link.model_validate_json(record).model_copy(update={"version": version})
+    except (ValidationError, NotAnIncident):
         raise StoreUnavailable("a record of the SQLite link store cannot be read by this version") from None

@@ -1,0 +1,537 @@
+"""The contract of every link store, and what only the SQLite store promises."""
+# ruff: noqa: ASYNC240 - a test's loop has nothing else to do while it prepares a file
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stamina
+
+from contraforce_sentinel.errors import StaleLink, StoreUnavailable
+from contraforce_sentinel.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.links import Lease, Link, LinkState, LinkStore, Ticket, TicketSystem
+from contraforce_sentinel.stores import sqlite
+from contraforce_sentinel.stores.sqlite import SCHEMA_VERSION, SqliteLinkStore
+
+type OpenStore = Callable[[], LinkStore]
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"
+
+
+def incident_id(
+    name: str = "3f1d9a52-7c0e-4b1b-9d5f-6a2f0e8c7b11", *, workspace: str = "law-1"
+) -> IncidentId:
+    return IncidentId(WorkspaceId(SUBSCRIPTION, "rg-secops", workspace), name)
+
+
+def link(which: IncidentId | None = None, **changes: Any) -> Link:
+    return Link(incident_id=which or incident_id(), created_at=NOW, updated_at=NOW, **changes)
+
+
+FULL = link(
+    incident_number="3177",
+    state=LinkState.TICKETED,
+    ticket=Ticket(
+        system=TicketSystem.SERVICE_NOW,
+        number="INC0010023",
+        id="9d385017c611228701d22104cc95c371",
+        title="Anmeldung fehlgeschlagen: \U0001f6a8 日本語 'quoted' \"; DROP TABLE links; --",
+        status="Новый",
+    ),
+    requested_ticket_id="INC0010023",
+    reason="sentinel-unavailable",
+    code="ÄÖÜ",
+    fields=("incident.number", ""),
+    request_id="0HNH2V8L5Q1K3:00000004",
+    attempts=7,
+    failures=3,
+    failing_since=NOW - timedelta(hours=1, microseconds=1),
+    next_try_at=NOW + timedelta(minutes=4, microseconds=123_456),
+    not_before=NOW + timedelta(minutes=2),
+    lease=Lease(owner="instance-1/42", until=NOW + timedelta(minutes=3)),
+)
+
+
+@pytest.fixture(params=["sqlite"])
+async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
+    """Return a function that opens one more store over the same data, as another instance would."""
+    makers: dict[str, OpenStore] = {"sqlite": lambda: SqliteLinkStore(tmp_path / "links.db")}
+    opened: list[LinkStore] = []
+
+    def open_one() -> LinkStore:
+        opened.append(makers[request.param]())
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        await each.close()
+
+
+@pytest.fixture
+def store(open_store: OpenStore) -> LinkStore:
+    return open_store()
+
+
+async def inserted(store: LinkStore, record: Link) -> Link:
+    stored = await store.insert(record)
+    assert stored is not None
+    return stored
+
+
+class TestEveryStore:
+    """What linking relies on, whatever keeps the records."""
+
+    async def test_an_incident_without_a_record_has_none(self, store: LinkStore) -> None:
+        assert await store.get(incident_id()) is None
+
+    async def test_an_inserted_record_is_there_as_it_was_returned(self, store: LinkStore) -> None:
+        stored = await inserted(store, link())
+
+        assert stored.version
+        assert stored.model_copy(update={"version": ""}) == link()
+        assert await store.get(incident_id()) == stored
+
+    async def test_a_second_insert_does_nothing(self, store: LinkStore) -> None:
+        first = await inserted(store, link(incident_number="1"))
+
+        assert await store.insert(link(incident_number="2")) is None
+        assert await store.get(incident_id()) == first
+
+    async def test_a_record_with_every_field_comes_back_whole(
+        self, store: LinkStore, open_store: OpenStore
+    ) -> None:
+        stored = await inserted(store, FULL)
+
+        assert stored.model_copy(update={"version": ""}) == FULL
+        assert await open_store().get(incident_id()) == stored
+
+    async def test_a_replaced_record_is_there_with_another_version(self, store: LinkStore) -> None:
+        first = await inserted(store, link())
+
+        second = await store.replace(first.claimed(owner="one", now=NOW))
+        third = await store.replace(second.linked(now=NOW))
+
+        assert len({first.version, second.version, third.version}) == 3
+        assert third.state is LinkState.LINKED
+        assert await store.get(incident_id()) == third
+
+    async def test_a_replaced_record_may_lose_everything(self, store: LinkStore) -> None:
+        stored = await inserted(store, FULL)
+
+        bare = await store.replace(link(version=stored.version))
+
+        found = await store.get(incident_id())
+        assert found == bare
+        assert (found.ticket, found.lease, found.next_try_at) == (None, None, None)
+
+    async def test_a_record_that_was_changed_in_between_is_stale(self, store: LinkStore) -> None:
+        read = await inserted(store, link())
+        changed = await store.replace(read.claimed(owner="one", now=NOW))
+
+        with pytest.raises(StaleLink):
+            await store.replace(read.claimed(owner="two", now=NOW))
+        assert await store.get(incident_id()) == changed
+
+    async def test_a_record_that_was_deleted_in_between_is_stale(self, store: LinkStore) -> None:
+        read = await inserted(store, link())
+        await store.delete(read)
+
+        with pytest.raises(StaleLink):
+            await store.replace(read)
+        assert await store.get(incident_id()) is None
+
+    async def test_a_deleted_record_is_gone_and_may_come_again(self, store: LinkStore) -> None:
+        await store.delete(await inserted(store, link(incident_number="1")))
+
+        again = await inserted(store, link(incident_number="2"))
+        assert await store.get(incident_id()) == again
+
+    async def test_a_record_that_was_deleted_and_came_again_is_another_one(self, store: LinkStore) -> None:
+        """Who read the first one must not write over the second one."""
+        first = await inserted(store, link(incident_number="1"))
+        await store.delete(first)
+        second = await inserted(store, link(incident_number="2"))
+
+        with pytest.raises(StaleLink):
+            await store.replace(first.claimed(owner="late", now=NOW))
+        with pytest.raises(StaleLink):
+            await store.delete(first)
+        assert await store.get(incident_id()) == second
+
+    async def test_a_changed_record_is_not_deleted(self, store: LinkStore) -> None:
+        read = await inserted(store, link())
+        changed = await store.replace(read.claimed(owner="one", now=NOW))
+
+        with pytest.raises(StaleLink):
+            await store.delete(read)
+        assert await store.get(incident_id()) == changed
+
+    async def test_a_record_is_deleted_once(self, store: LinkStore) -> None:
+        read = await inserted(store, link())
+        await store.delete(read)
+
+        with pytest.raises(StaleLink):
+            await store.delete(read)
+
+    async def test_an_incident_has_one_record_in_every_letter_case(self, store: LinkStore) -> None:
+        stored = await inserted(store, link())
+        upper = IncidentId.parse(incident_id().arm_id.upper())
+
+        assert await store.get(upper) == stored
+        assert await store.insert(link(upper)) is None
+        replaced = await store.replace(link(upper, version=stored.version))
+        await store.delete(replaced)
+        assert await store.get(incident_id()) is None
+
+    async def test_records_of_different_incidents_do_not_touch(self, store: LinkStore) -> None:
+        """The same name in two workspaces is two incidents."""
+        others = [incident_id("b"), incident_id(workspace="law-2")]
+        stored = await inserted(store, link())
+        for other in others:
+            await inserted(store, link(other, incident_number=other.key))
+
+        await store.replace(stored.linked(now=NOW))
+        for other in others:
+            found = await store.get(other)
+            assert found is not None
+            assert (found.incident_id, found.incident_number, found.state) == (other, other.key, "pending")
+
+    async def test_a_resource_group_in_another_script_is_kept(self, store: LinkStore) -> None:
+        which = IncidentId(WorkspaceId(SUBSCRIPTION, "rg-Äé-日本-Жщ", "law-1"), "n")
+        stored = await inserted(store, link(which))
+
+        assert stored.incident_id == which
+        assert await store.get(IncidentId.parse(which.arm_id.upper())) == stored
+
+    async def test_of_many_inserts_at_once_one_wins(self, store: LinkStore, open_store: OpenStore) -> None:
+        stores = [store, open_store()]
+        results = await asyncio.gather(
+            *(stores[number % 2].insert(link(incident_number=str(number))) for number in range(20))
+        )
+
+        winners = [stored for stored in results if stored is not None]
+        assert len(winners) == 1
+        assert await store.get(incident_id()) == winners[0]
+
+    @pytest.mark.parametrize("instances", [1, 2])
+    async def test_of_many_claims_at_once_one_wins(self, open_store: OpenStore, instances: int) -> None:
+        stores = [open_store() for _ in range(instances)]
+        await inserted(stores[0], link())
+        everyone_has_read = asyncio.Barrier(20)
+
+        async def claim(number: int) -> Link | None:
+            store = stores[number % instances]
+            read = await store.get(incident_id())
+            assert read is not None
+            await everyone_has_read.wait()
+            try:
+                return await store.replace(read.claimed(owner=str(number), now=NOW))
+            except StaleLink:
+                return None
+
+        results = await asyncio.gather(*(claim(number) for number in range(20)))
+
+        winners = [stored for stored in results if stored is not None]
+        assert len(winners) == 1
+        assert await stores[-1].get(incident_id()) == winners[0]
+        assert winners[0].attempts == 1
+
+    async def test_no_change_is_lost_between_two_instances(self, open_store: OpenStore) -> None:
+        stores = [open_store(), open_store()]
+        await inserted(stores[0], link())
+
+        async def count(store: LinkStore) -> None:
+            for _ in range(10):
+                while True:
+                    read = await store.get(incident_id())
+                    assert read is not None
+                    try:
+                        await store.replace(read.model_copy(update={"attempts": read.attempts + 1}))
+                    except StaleLink:
+                        continue
+                    break
+
+        await asyncio.gather(*(count(store) for store in stores))
+
+        found = await stores[0].get(incident_id())
+        assert found is not None
+        assert found.attempts == 20
+
+    async def test_a_store_that_works_passes_its_check_and_is_unchanged(self, store: LinkStore) -> None:
+        await store.check()
+        stored = await inserted(store, link())
+        await store.check()
+
+        assert await store.get(incident_id()) == stored
+
+    async def test_another_instance_sees_what_a_closed_one_wrote(self, open_store: OpenStore) -> None:
+        first = open_store()
+        stored = await inserted(first, FULL)
+        await first.close()
+
+        assert await open_store().get(incident_id()) == stored
+
+    async def test_a_store_may_be_closed_twice_and_unused(self, open_store: OpenStore) -> None:
+        used, unused = open_store(), open_store()
+        await used.check()
+        for store in (used, unused):
+            await store.close()
+            await store.close()
+
+
+# SQLite only
+
+
+@pytest.fixture
+def no_retries() -> Iterator[None]:
+    """Opening is tried again for seconds, because another process may be creating the file."""
+    with stamina.set_testing(True):
+        yield
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "links.db"
+
+
+@pytest.fixture
+async def sqlite_store(path: Path) -> AsyncIterator[SqliteLinkStore]:
+    store = SqliteLinkStore(path)
+    yield store
+    await store.close()
+
+
+def query(path: Path, sql: str, *values: object) -> list[Any]:
+    with closing(sqlite3.connect(path)) as db, db:
+        return db.execute(sql, values).fetchall()
+
+
+async def assert_unavailable(store: SqliteLinkStore) -> None:
+    """Every operation says so, and in no other way."""
+    with pytest.raises(StoreUnavailable):
+        await store.check()
+    with pytest.raises(StoreUnavailable):
+        await store.get(incident_id())
+    with pytest.raises(StoreUnavailable):
+        await store.insert(link())
+    with pytest.raises(StoreUnavailable):
+        await store.replace(link(version="1"))
+    with pytest.raises(StoreUnavailable):
+        await store.delete(link(version="1"))
+
+
+class TestSqlite:
+    """One file on one machine."""
+
+    async def test_nothing_is_opened_before_the_first_use(self, path: Path) -> None:
+        store = SqliteLinkStore(path)
+        await store.close()
+
+        assert not path.exists()
+
+    async def test_parent_folders_are_created(self, path: Path) -> None:
+        deep = path.parent / "a" / "b" / "links.db"
+        store = SqliteLinkStore(deep)
+        await store.check()
+        await store.close()
+
+        assert deep.is_file()
+
+    async def test_readers_and_writers_do_not_block_each_other(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        await sqlite_store.check()
+
+        assert query(path, "PRAGMA journal_mode") == [("wal",)]
+        assert query(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+
+    async def test_what_is_due_can_be_found_in_order_of_its_time(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        """The column is compared as text: a time without its fraction would sort after one with it."""
+        due = [NOW, NOW + timedelta(microseconds=1), NOW + timedelta(seconds=1), NOW + timedelta(days=40)]
+        for number, moment in enumerate(reversed(due)):
+            await inserted(sqlite_store, link(incident_id(f"n{number}"), next_try_at=moment))
+        await inserted(sqlite_store, link(incident_id("none"), state=LinkState.DEAD))
+
+        rows = query(path, "SELECT next_try_at, state FROM links WHERE next_try_at IS NOT NULL ORDER BY 1")
+        assert [datetime.fromisoformat(moment) for moment, _ in rows] == due
+        assert query(path, "SELECT state FROM links WHERE next_try_at IS NULL") == [("dead",)]
+
+    async def test_a_replaced_record_changes_when_it_is_due(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        stored = await inserted(sqlite_store, link(next_try_at=NOW))
+        await sqlite_store.replace(stored.linked(now=NOW))
+
+        assert query(path, "SELECT state, next_try_at FROM links") == [("linked", None)]
+
+    @pytest.mark.usefixtures("no_retries")
+    async def test_a_file_of_a_newer_version_is_left_alone(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        query(path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+
+        await assert_unavailable(sqlite_store)
+        assert query(path, "SELECT name FROM sqlite_master") == []
+
+        query(path, "PRAGMA user_version = 0")
+        await sqlite_store.check()
+
+    @pytest.mark.parametrize(
+        "record",
+        [
+            "",
+            "{",
+            "{}",
+            "null",
+            '{"state": "pLaNtEd"}',
+            link().model_dump_json().replace("pending", "pLaNtEd"),
+        ],
+    )
+    async def test_a_record_that_cannot_be_read_is_no_answer(
+        self, path: Path, sqlite_store: SqliteLinkStore, record: str
+    ) -> None:
+        await inserted(sqlite_store, link())
+        query(path, "UPDATE links SET record = ?", record)
+
+        with pytest.raises(StoreUnavailable) as caught:
+            await sqlite_store.get(incident_id())
+        assert "pLaNtEd" not in f"{caught.value}{caught.value.__context__}"
+
+    async def test_a_record_of_no_incident_is_no_answer(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        """The store is broken here, not the delivery: it is nothing for the caller to correct."""
+        await inserted(sqlite_store, link())
+        query(path, "UPDATE links SET record = replace(record, '/subscriptions/', '/subscription/')")
+
+        with pytest.raises(StoreUnavailable):
+            await sqlite_store.get(incident_id())
+
+    async def test_a_record_that_is_no_text_is_no_answer(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        await inserted(sqlite_store, link())
+        query(path, "UPDATE links SET record = CAST(x'7bff' AS TEXT)")
+
+        with pytest.raises(StoreUnavailable):
+            await sqlite_store.get(incident_id())
+
+    @pytest.mark.usefixtures("no_retries")
+    async def test_a_folder_is_no_store(self, path: Path, sqlite_store: SqliteLinkStore) -> None:
+        path.mkdir()
+
+        await assert_unavailable(sqlite_store)
+
+        path.rmdir()
+        await sqlite_store.check()
+
+    @pytest.mark.usefixtures("no_retries")
+    async def test_a_file_in_place_of_the_folder_is_no_store(self, path: Path) -> None:
+        path.write_text("a file")
+        store = SqliteLinkStore(path / "links.db")
+
+        await assert_unavailable(store)
+        await store.close()
+
+    @pytest.mark.usefixtures("no_retries")
+    async def test_another_kind_of_file_is_no_store(self, path: Path, sqlite_store: SqliteLinkStore) -> None:
+        path.write_bytes(b"no database at all" * 1_000)
+
+        await assert_unavailable(sqlite_store)
+        assert path.read_bytes().startswith(b"no database at all")
+
+    @pytest.mark.usefixtures("no_retries")
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    async def test_a_read_only_folder_is_no_store(self, path: Path, sqlite_store: SqliteLinkStore) -> None:
+        path.parent.chmod(0o500)
+
+        await assert_unavailable(sqlite_store)
+        path.parent.chmod(0o700)
+
+    @pytest.mark.usefixtures("no_retries")
+    async def test_a_place_that_takes_no_files_is_no_store(self) -> None:
+        """The kernel's own file system refuses new files to everybody, root included."""
+        store = SqliteLinkStore(Path("/proc/links.db"))
+
+        await assert_unavailable(store)
+        await store.close()
+
+    async def test_a_file_that_another_process_keeps_locked_is_unavailable_until_it_lets_go(
+        self, path: Path, sqlite_store: SqliteLinkStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
+        stored = await inserted(sqlite_store, link())
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+            with pytest.raises(StoreUnavailable):
+                await sqlite_store.check()
+            with pytest.raises(StoreUnavailable):
+                await sqlite_store.insert(link(incident_id("b")))
+            with pytest.raises(StoreUnavailable):
+                await sqlite_store.replace(stored.linked(now=NOW))
+            assert await sqlite_store.get(incident_id()) == stored
+            other.execute("ROLLBACK")
+
+        await sqlite_store.check()
+        await sqlite_store.replace(stored.linked(now=NOW))
+
+    @pytest.mark.parametrize("name", ["a.db", "b.db", "c.db"])
+    def test_two_processes_that_create_the_file_at_once_both_work(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / name
+        workers = [
+            subprocess.Popen(  # noqa: S603 - this interpreter with the program below
+                [sys.executable, "-c", WORKER, str(path), name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for name in ("one", "two")
+        ]
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+
+        outcomes = [worker.communicate(timeout=60) for worker in workers]
+
+        assert outcomes == [("10\n", ""), ("10\n", "")]
+        assert query(path, "SELECT count(*) FROM links") == [(20,)]
+
+
+WORKER = f"""
+import asyncio, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from contraforce_sentinel.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.links import Link
+from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+
+async def main(path, name):
+    store = SqliteLinkStore(Path(path))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    now, done = datetime.now(UTC), 0
+    for number in range(10):
+        which = IncidentId(WorkspaceId("{SUBSCRIPTION}", "rg", "law-1"), f"{{name}}-{{number}}")
+        done += await store.insert(Link(incident_id=which, created_at=now, updated_at=now)) is not None
+    await store.close()
+    print(done)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
