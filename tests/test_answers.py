@@ -149,7 +149,10 @@ async def test_202_in_progress_while_another_delivery_works_on_it(app: App) -> N
         (b"[]", "body: is not valid (model_type)"),
         (b"{}", "send the incident trigger's body, or incidentArmId"),
         (b'{"object": {"name": "x"}}', "object.id: is missing"),
-        (b'{"incidentArmId": "/subscriptions/x"}', "incidentArmId: not the ARM id of a Microsoft Sentinel incident"),
+        (
+            b'{"incidentArmId": "/subscriptions/x"}',
+            "incidentArmId: not the ARM id of a Microsoft Sentinel incident",
+        ),
         (b'{"incidentArmId": 7}', "incidentarmid: is not valid (string_type)"),
     ],
 )

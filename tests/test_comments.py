@@ -1,6 +1,7 @@
 """The comment: what it says, its one id, and that nothing a ticket holds is ever more than text in it."""
 
 import unicodedata
+from collections.abc import Callable
 from html import escape
 from html.parser import HTMLParser
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -75,7 +76,7 @@ def test_another_incident_has_another_comment(other: str) -> None:
             "8",
             (
                 "<p><strong>Autotask ticket T20261123.0042</strong><br>Title: Multiple failed sign-ins<br>"
-                "Status when linked: 8<br>Linked by ContraForce</p>"
+                "Status when linked: 8 (picklist value)<br>Linked by ContraForce</p>"
             ),
         ),
         (
@@ -146,6 +147,12 @@ def test_a_link_has_the_templates_url_with_the_fields_encoded(
     assert read(text).hrefs == [href]
 
 
+def test_an_ampersand_of_the_template_is_written_as_html() -> None:
+    text = comment_text(ticket(), url_templates={"Jira": TEMPLATE})
+
+    assert '<a href="https://desk.example/open?id=10432&amp;number=SEC-421">SEC-421</a>' in text
+
+
 @pytest.mark.parametrize(
     ("templates", "id_"),
     [
@@ -209,8 +216,17 @@ def read(html: str) -> Seen:
     return seen
 
 
-READERS = {
+def inline(text: str) -> str:
+    """Render as a portal would that reads Markdown inside of HTML, too."""
+    inner = MarkdownIt("commonmark", {"html": True}).renderInline(
+        text.removeprefix("<p>").removesuffix("</p>")
+    )
+    return f"<p>{inner}</p>"
+
+
+READERS: dict[str, Callable[[str], str]] = {
     "HTML": lambda text: text,
+    "Markdown within HTML": inline,
     "Markdown": MarkdownIt("commonmark", {"html": True}).render,
     "Markdown with tables": MarkdownIt("commonmark", {"html": True})
     .enable(["table", "strikethrough"])
@@ -277,7 +293,8 @@ def assert_only_text(found: Ticket, *, template: str | None, reader: str) -> Non
 
     lines = [f"{found.system} ticket {found.number}"]
     lines += [f"Title: {found.title}"] if found.title else []
-    lines += [f"Status when linked: {found.status}"] if found.status else []
+    note = " (picklist value)" if found.system is TicketSystem.AUTOTASK else ""
+    lines += [f"Status when linked: {found.status}{note}"] if found.status else []
     lines += ["Linked by ContraForce"]
     assert seen.text.rstrip("\n") == "\n".join(lines)
     assert seen.tags == ["p", "strong", *(["a href"] if seen.hrefs else []), *["br"] * (len(lines) - 1)]

@@ -128,7 +128,7 @@ async def test_an_app_that_does_not_start_is_exit_code_1_with_its_own_words(tmp_
 async def test_claims_that_are_not_so_are_exit_code_1_with_the_steps_and_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sandbox.demo.TICKET_URLS", {"Autotask": "http://not-https.example/{id}"})
+    monkeypatch.setattr("sandbox.demo_steps.TICKET_URLS", {"Autotask": "http://not-https.example/{id}"})
     console = plain_console()
     assert await run_demo(console) == 1
     text = printed(console)

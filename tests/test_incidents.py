@@ -12,16 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contraforce_sentinel.errors import BodyTooLarge, DeliveryError, NotAnIncident, NotJson
-from contraforce_sentinel.incidents import (
-    MAX_BODY_BYTES,
-    Delivery,
-    Incident,
-    IncidentId,
-    Severity,
-    WorkspaceId,
-    parse_delivery,
-    skip_reason,
-)
+from contraforce_sentinel.incidents import Incident, IncidentId, Severity, WorkspaceId, skip_reason
+from contraforce_sentinel.payloads import MAX_BODY_BYTES, Delivery, parse_delivery
 
 PAYLOADS = Path(__file__).parent / "payloads"
 SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"
@@ -666,11 +658,11 @@ def mutated_triggers(draw: st.DrawFn) -> bytes:
             case "drop":
                 del place[key]
             case "replace":
-                place[key] = draw(REPLACEMENTS | JSON_VALUES)
+                place[key] = copy.deepcopy(draw(REPLACEMENTS | JSON_VALUES))
             case "rename" if isinstance(place, dict):
                 place[draw(KNOWN_KEYS | st.just(MARKER) | st.just(str(key).swapcase()))] = place.pop(key)
             case "add" if isinstance(place, dict):
-                place[draw(KNOWN_KEYS | st.just(MARKER))] = draw(REPLACEMENTS | JSON_VALUES)
+                place[draw(KNOWN_KEYS | st.just(MARKER))] = copy.deepcopy(draw(REPLACEMENTS | JSON_VALUES))
             case _:
                 place[key] = f"{place[key]}{MARKER}" if isinstance(place[key], str) else MARKER
     text = json.dumps(document)

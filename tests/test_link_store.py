@@ -510,7 +510,8 @@ class TestSqlite:
 
         outcomes = [worker.communicate(timeout=60) for worker in workers]
 
-        assert outcomes == [("10\n", ""), ("10\n", "")]
+        assert [out for out, _ in outcomes] == ["10\n", "10\n"]
+        assert {line for _, log in outcomes for line in log.splitlines()} <= {"stamina.retry_scheduled"}
         assert query(path, "SELECT count(*) FROM links") == [(20,)]
 
 

@@ -173,7 +173,7 @@ REFUSED = {
         f"https://[{MARKER}",
     ],
     "ARM_ENDPOINT": [f"http://{MARKER}.example", MARKER, f"https://x.example:99999/{MARKER}"],
-    "CONTRAFORCE_CLIENT_ID": [f"{MARKER}:x", f"{MARKER}\n", f"\x00{MARKER}", f"{MARKER}\ud800"],
+    "CONTRAFORCE_CLIENT_ID": [f"{MARKER}:x", f"{MARKER}\nx", f"\x00{MARKER}", f"{MARKER}\ud800"],
     "WORKSPACES": [
         MARKER,
         f'"{MARKER}"',
