@@ -17,8 +17,8 @@ import stamina
 
 from contraforce_sentinel.errors import StaleLink, StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Lease, Link, LinkState, LinkStore, Ticket, TicketSystem
-from contraforce_sentinel.stores import sqlite
+from contraforce_sentinel.links import Lease, Link, LinkState, Ticket, TicketSystem
+from contraforce_sentinel.stores import LinkStore, sqlite
 from contraforce_sentinel.stores.sqlite import SCHEMA_VERSION, SqliteLinkStore
 
 type OpenStore = Callable[[], LinkStore]
@@ -357,7 +357,7 @@ class TestSqlite:
     async def test_what_is_due_can_be_found_in_order_of_its_time(
         self, path: Path, sqlite_store: SqliteLinkStore
     ) -> None:
-        """The column is compared as text: a time without its fraction would sort after one with it."""
+        """The column is compared as text, so its order has to be that of time."""
         due = [NOW, NOW + timedelta(microseconds=1), NOW + timedelta(seconds=1), NOW + timedelta(days=40)]
         for number, moment in enumerate(reversed(due)):
             await inserted(sqlite_store, link(incident_id(f"n{number}"), next_try_at=moment))
@@ -486,6 +486,14 @@ class TestSqlite:
 
         await sqlite_store.check()
         await sqlite_store.replace(stored.linked(now=NOW))
+
+    async def test_many_stores_that_create_the_file_at_once_all_work(self, path: Path) -> None:
+        """Two that switch a new file to WAL together get "locked" at once, without SQLite's own wait."""
+        for number in range(10):
+            stores = [SqliteLinkStore(path.with_name(f"{number}.db")) for _ in range(8)]
+            await asyncio.gather(*(store.check() for store in stores))
+            for store in stores:
+                await store.close()
 
     @pytest.mark.parametrize("name", ["a.db", "b.db", "c.db"])
     def test_two_processes_that_create_the_file_at_once_both_work(self, tmp_path: Path, name: str) -> None:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 from contraforce_sentinel.contraforce import ContraForce, open_http_client
 from contraforce_sentinel.linking import TicketLinking
-from contraforce_sentinel.links import LinkStore
 from contraforce_sentinel.resource_manager import ResourceManager
 from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import Settings
+from contraforce_sentinel.stores import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.workspaces import Workspaces
 

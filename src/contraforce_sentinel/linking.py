@@ -20,11 +20,12 @@ from contraforce_sentinel.errors import (
     UpstreamUnauthorized,
 )
 from contraforce_sentinel.incidents import Incident, Severity, skip_reason
-from contraforce_sentinel.links import Clock, Link, LinkState, LinkStore
+from contraforce_sentinel.links import Clock, Link, LinkState
 from contraforce_sentinel.payloads import Delivery
 from contraforce_sentinel.retries import deadline
 from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import WorkspaceMapping
+from contraforce_sentinel.stores import LinkStore
 from contraforce_sentinel.telemetry import event
 from contraforce_sentinel.workspaces import Workspaces
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Final, Protocol, Self
+from typing import Annotated, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -266,28 +266,3 @@ _NO_FAILURE: Final[dict[str, object]] = {
     "failing_since": None,
     "not_before": None,
 }
-
-
-class LinkStore(Protocol):
-    """Where links are kept: one record per incident, changed only by compare-and-set.
-
-    Every method raises `StoreUnavailable` when the store does not do its work.
-    """
-
-    async def insert(self, link: Link) -> Link | None:
-        """Store a new record and return it as stored; None, and no effect, if the incident has one."""
-
-    async def get(self, incident_id: IncidentId) -> Link | None:
-        """Return the incident's record, None if there is none."""
-
-    async def replace(self, link: Link) -> Link:
-        """Store a changed record; raise `StaleLink` if it is not the one that was read any more."""
-
-    async def delete(self, link: Link) -> None:
-        """Remove a record; raise `StaleLink` if it is not the one that was read any more."""
-
-    async def check(self) -> None:
-        """Return if the store can be read and written, else raise `StoreUnavailable`."""
-
-    async def close(self) -> None:
-        """Release connections and threads; idempotent."""

@@ -1,1 +1,86 @@
-"""The link stores: several implementations of `links.LinkStore`, one contract test suite."""
+"""The link stores: the protocol that each implements, and what the timer keeps beside the links.
+
+One contract test suite runs over all of them.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from contraforce_sentinel.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.links import Link
+
+
+class Backlog(BaseModel):
+    """What is owed and what needs a person; `oldest_due_at` is when the longest waiting link came due."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    oldest_due_at: AwareDatetime | None = None
+    dead: int = 0
+
+
+class TimerRun(BaseModel):
+    """What one run of the timer did, and the backlog that it left."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    started_at: AwareDatetime
+    finished_at: AwareDatetime
+    tried: int = 0
+    linked: int = 0
+    discovered: int = 0
+    removed: int = 0
+    failed_workspaces: int = 0
+    backlog: Backlog = Backlog()
+
+
+class LinkStore(Protocol):
+    """Where links are kept: one record per incident, changed only by compare-and-set.
+
+    Every method raises `StoreUnavailable` when the store does not do its work.
+    """
+
+    async def insert(self, link: Link) -> Link | None:
+        """Store a new record and return it as stored; None, and no effect, if the incident has one."""
+
+    async def get(self, incident_id: IncidentId) -> Link | None:
+        """Return the incident's record, None if there is none."""
+
+    async def replace(self, link: Link) -> Link:
+        """Store a changed record; raise `StaleLink` if it is not the one that was read any more."""
+
+    async def delete(self, link: Link) -> None:
+        """Remove a record; raise `StaleLink` if it is not the one that was read any more."""
+
+    async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
+        """Return the keys of those incidents that have a record; reads in bounded batches."""
+
+    async def due(self, *, now: datetime, limit: int) -> list[Link]:
+        """Return links whose next try has come, those that wait longest first; reads no others."""
+
+    async def expired(self, *, before: datetime, limit: int) -> list[Link]:
+        """Return some linked and skipped records that were made before a moment, in any order."""
+
+    async def backlog(self) -> Backlog:
+        """Return the oldest time at which anything is or comes due, and the number of dead links."""
+
+    async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
+        """Return up to which creation time the workspace's incidents are all in the store."""
+
+    async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        """Move it forward; a move back has no effect."""
+
+    async def last_run(self) -> TimerRun | None:
+        """Return the timer's last finished run."""
+
+    async def save_run(self, run: TimerRun) -> None:
+        """Remember the timer's last finished run."""
+
+    async def check(self) -> None:
+        """Return if the store can be read and written, else raise `StoreUnavailable`."""
+
+    async def close(self) -> None:
+        """Release connections and threads; idempotent."""

@@ -5,8 +5,11 @@ https://sqlite.org/wal.html; the schema's version is SQLite's own `user_version`
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from itertools import batched
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -15,11 +18,13 @@ import stamina
 from pydantic import ValidationError
 
 from contraforce_sentinel.errors import NotAnIncident, StaleLink, StoreUnavailable
-from contraforce_sentinel.incidents import IncidentId
+from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link
+from contraforce_sentinel.stores import Backlog, TimerRun
 
 SCHEMA_VERSION: Final = 1
 _BUSY_SECONDS: Final = 5.0
+_BATCH: Final = 500
 _SCHEMA: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS links (
@@ -27,9 +32,14 @@ CREATE TABLE IF NOT EXISTS links (
     version     TEXT NOT NULL,        -- another one with every change, never one that was before
     state       TEXT NOT NULL,
     next_try_at TEXT,                 -- UTC, ISO 8601; NULL: nothing is owed
+    created_at  TEXT NOT NULL,
     record      TEXT NOT NULL         -- the link as JSON
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS links_due ON links (next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS links_done ON links (created_at) WHERE state IN ('linked', 'skipped');
+CREATE INDEX IF NOT EXISTS links_dead ON links (state) WHERE state = 'dead';
+CREATE TABLE IF NOT EXISTS watermarks (workspace TEXT PRIMARY KEY, created_at TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS runs (only INTEGER PRIMARY KEY CHECK (only = 1), run TEXT NOT NULL) STRICT;
 PRAGMA user_version = 1;
 COMMIT;
 """
@@ -49,7 +59,8 @@ class SqliteLinkStore:
         inserted = await self._run(
             lambda db: (
                 db.execute(
-                    "INSERT INTO links (incident, version, state, next_try_at, record) VALUES (?, ?, ?, ?, ?)"
+                    "INSERT INTO links (incident, version, state, next_try_at, created_at, record)"
+                    " VALUES (?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT DO NOTHING",
                     (link.incident_id.key, *_columns(stored)),
                 ).rowcount
@@ -72,7 +83,7 @@ class SqliteLinkStore:
         changed = await self._run(
             lambda db: (
                 db.execute(
-                    "UPDATE links SET version = ?, state = ?, next_try_at = ?, record = ?"
+                    "UPDATE links SET version = ?, state = ?, next_try_at = ?, created_at = ?, record = ?"
                     " WHERE incident = ? AND version = ?",
                     (*_columns(stored), link.incident_id.key, link.version),
                 ).rowcount
@@ -95,6 +106,70 @@ class SqliteLinkStore:
         if not deleted:
             raise StaleLink(f"the link of {link.incident_id.key} was changed by another worker")
 
+    async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
+        """See `LinkStore.known`."""
+        found: set[str] = set()
+        for batch in batched((incident_id.key for incident_id in incident_ids), _BATCH, strict=False):
+            found |= await self._run(partial(_select_known, batch))
+        return found
+
+    async def due(self, *, now: datetime, limit: int) -> list[Link]:
+        """See `LinkStore.due`."""
+        return await self._links(
+            "SELECT version, record FROM links WHERE next_try_at <= ? ORDER BY next_try_at LIMIT ?",
+            _text(now),
+            limit,
+        )
+
+    async def expired(self, *, before: datetime, limit: int) -> list[Link]:
+        """See `LinkStore.expired`."""
+        return await self._links(
+            "SELECT version, record FROM links WHERE state IN ('linked', 'skipped') AND created_at < ?"
+            " ORDER BY created_at LIMIT ?",
+            _text(before),
+            limit,
+        )
+
+    async def backlog(self) -> Backlog:
+        """See `LinkStore.backlog`."""
+        oldest, dead = await self._run(
+            lambda db: db.execute(
+                "SELECT (SELECT min(next_try_at) FROM links),"
+                " (SELECT count(*) FROM links WHERE state = 'dead')"
+            ).fetchone()
+        )
+        return Backlog(oldest_due_at=oldest, dead=dead)
+
+    async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
+        """See `LinkStore.watermark`."""
+        row = await self._run(
+            lambda db: db.execute(
+                "SELECT created_at FROM watermarks WHERE workspace = ?", (workspace_id.key,)
+            ).fetchone()
+        )
+        return None if row is None else datetime.fromisoformat(row[0])
+
+    async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        """See `LinkStore.move_watermark`."""
+        await self._run(
+            lambda db: db.execute(
+                "INSERT INTO watermarks (workspace, created_at) VALUES (?, ?) ON CONFLICT DO UPDATE"
+                " SET created_at = excluded.created_at WHERE excluded.created_at > created_at",
+                (workspace_id.key, _text(to)),
+            )
+        )
+
+    async def last_run(self) -> TimerRun | None:
+        """See `LinkStore.last_run`."""
+        row = await self._run(lambda db: db.execute("SELECT run FROM runs").fetchone())
+        return None if row is None else TimerRun.model_validate_json(row[0])
+
+    async def save_run(self, run: TimerRun) -> None:
+        """See `LinkStore.save_run`."""
+        await self._run(
+            lambda db: db.execute("INSERT OR REPLACE INTO runs VALUES (1, ?)", (run.model_dump_json(),))
+        )
+
     async def check(self) -> None:
         """See `LinkStore.check`; takes and gives back the write lock."""
         await self._run(lambda db: db.executescript("BEGIN IMMEDIATE; ROLLBACK;"))
@@ -105,6 +180,9 @@ class SqliteLinkStore:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._opened.close)
             self._opened = None
         self._thread.shutdown()
+
+    async def _links(self, query: str, *parameters: object) -> list[Link]:
+        return [_link(row) for row in await self._run(lambda db: db.execute(query, parameters).fetchall())]
 
     async def _run[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -141,13 +219,24 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _select_known(keys: tuple[str, ...], db: sqlite3.Connection) -> set[str]:
+    marks = ", ".join("?" * len(keys))
+    rows = db.execute(f"SELECT incident FROM links WHERE incident IN ({marks})", keys)  # noqa: S608 - marks only
+    return {row[0] for row in rows}
+
+
+def _text(moment: datetime) -> str:
+    """Return a text that sorts as the moments do."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
 def _renewed(link: Link) -> Link:
     return link.model_copy(update={"version": uuid4().hex})
 
 
-def _columns(link: Link) -> tuple[str, str, str | None, str]:
-    due = None if link.next_try_at is None else link.next_try_at.isoformat(timespec="microseconds")
-    return link.version, link.state, due, link.model_dump_json(exclude={"version"})
+def _columns(link: Link) -> tuple[str, str, str | None, str, str]:
+    due = None if link.next_try_at is None else _text(link.next_try_at)
+    return link.version, link.state, due, _text(link.created_at), link.model_dump_json(exclude={"version"})
 
 
 def _link(row: tuple[str, str]) -> Link:
