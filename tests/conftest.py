@@ -89,6 +89,10 @@ class App:
         )
         return Answer.of(answer)
 
+    async def reconcile(self) -> None:
+        """Let the timer run once."""
+        await self.worker.invoke_timer("reconcile")
+
     async def health(self) -> Answer:
         """Ask GET /api/health."""
         return Answer.of(

@@ -346,6 +346,8 @@ async def test_health_says_version_and_state(
         "settings": "ok",
         "store": "ok",
         "lastTimerRun": None,
+        "oldestDueSeconds": None,
+        "dead": None,
     }
     await close_app()
     monkeypatch.setenv("LINK_STORE", f"sqlite:///{tmp_path}")

@@ -31,6 +31,7 @@ def test_names_routes_methods_and_authorization_are_pinned(worker: Worker) -> No
         "link_incident": ("incidents", ("POST",), "function", None),
         "get_link": ("incidents/{incidentName}/link", ("GET",), "function", None),
         "health": ("health", ("GET",), "anonymous", None),
+        "reconcile": (None, (), None, "%RECONCILE_SCHEDULE%"),
     }
 
 

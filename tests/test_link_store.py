@@ -487,13 +487,26 @@ class TestSqlite:
         await sqlite_store.check()
         await sqlite_store.replace(stored.linked(now=NOW))
 
-    async def test_many_stores_that_create_the_file_at_once_all_work(self, path: Path) -> None:
-        """Two that switch a new file to WAL together get "locked" at once, without SQLite's own wait."""
-        for number in range(10):
-            stores = [SqliteLinkStore(path.with_name(f"{number}.db")) for _ in range(8)]
-            await asyncio.gather(*(store.check() for store in stores))
-            for store in stores:
-                await store.close()
+    async def test_a_new_file_that_another_process_is_setting_up_is_opened_once_it_is_free(
+        self, path: Path, sqlite_store: SqliteLinkStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The lock goes with the first retry: a store that tried once only would be unavailable."""
+        monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.01)
+        query(path, "CREATE TABLE something (x)")
+        with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+            other.execute("BEGIN IMMEDIATE")
+
+            def let_go(details: stamina.instrumentation.RetryDetails) -> None:
+                if other.in_transaction:
+                    other.execute("ROLLBACK")
+
+            stamina.instrumentation.set_on_retry_hooks([let_go])
+            try:
+                await sqlite_store.check()
+            finally:
+                stamina.instrumentation.set_on_retry_hooks(None)
+
+        assert query(path, "PRAGMA journal_mode") == [("wal",)]
 
     @pytest.mark.parametrize("name", ["a.db", "b.db", "c.db"])
     def test_two_processes_that_create_the_file_at_once_both_work(self, tmp_path: Path, name: str) -> None:

@@ -35,6 +35,7 @@ NAMES = (
     "MINIMUM_SEVERITY",
     "RECONCILE_SCHEDULE",
     "RECONCILE_LOOKBACK_HOURS",
+    "LINK_RETENTION_DAYS",
     "TICKET_URL_TEMPLATES",
 )
 
@@ -411,7 +412,8 @@ def test_settings_never_show_the_secret(show: object) -> None:
     assert SECRET not in show(read())
 
 
-TEXTS = st.text(alphabet=st.characters(), min_size=8, max_size=300)
+PIECES = st.text(st.characters(), max_size=150)
+TEXTS = st.tuples(PIECES, PIECES).map(MARKER.join)
 SHAPES = st.sampled_from(
     [
         "{}",
@@ -423,6 +425,8 @@ SHAPES = st.sampled_from(
         "sqlite:///{}",
         "http://x/{}",
         "@Microsoft.KeyVault({})",
+        '{{"{}": 1}}',
+        '[{{"{}": 1}}]',
     ]
 )
 
@@ -436,13 +440,9 @@ def test_any_values_are_read_or_refused_without_repeating_them(
     drawn: list[tuple[str, str, str]], around: dict[str, str]
 ) -> None:
     """Whatever is in the environment ends in settings or in one `SettingsError`."""
-    given_values = {name: (shape.format(text), text) for name, shape, text in drawn}
-
-    outcome = read_or_refusal(**around, **{name: value for name, (value, _) in given_values.items()})
+    outcome = read_or_refusal(**around, **{name: shape.format(text) for name, shape, text in drawn})
 
     if isinstance(outcome, SettingsError):
         assert set(outcome.problems) <= set(NAMES)
         assert SECRET not in str(outcome)
-        for value, text in given_values.values():
-            assert value not in str(outcome)
-            assert not text.strip() or text not in str(outcome)
+        assert MARKER not in str(outcome)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
@@ -17,6 +18,7 @@ from contraforce_sentinel.errors import (
 )
 from contraforce_sentinel.linking import Outcome
 from contraforce_sentinel.links import Link, LinkState
+from contraforce_sentinel.stores import TimerRun
 
 _RETRY_AFTER_SECONDS: Final = "30"
 
@@ -82,6 +84,24 @@ def for_record(link: Link) -> Answer:
         "updatedAt": link.updated_at.isoformat(),
     }
     return Answer(HTTPStatus.OK, content)
+
+
+def timer_content(run: TimerRun | None, *, now: datetime) -> dict[str, object]:
+    """Return what the health answer says of the timer's last run and of the backlog it left."""
+    if run is None:
+        return {"lastTimerRun": None, "oldestDueSeconds": None, "dead": None}
+    oldest = run.backlog.oldest_due_at
+    return {
+        "lastTimerRun": {
+            "finishedAt": run.finished_at.isoformat(),
+            "tried": run.tried,
+            "linked": run.linked,
+            "discovered": run.discovered,
+            "failedWorkspaces": run.failed_workspaces,
+        },
+        "oldestDueSeconds": None if oldest is None else max(0, round((now - oldest).total_seconds())),
+        "dead": run.backlog.dead,
+    }
 
 
 def for_error(error: TicketLinkError) -> Answer:

@@ -3,10 +3,12 @@
 import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from contraforce_sentinel.contraforce import ContraForce, open_http_client
 from contraforce_sentinel.linking import TicketLinking
+from contraforce_sentinel.pacing import Pace
+from contraforce_sentinel.reconcile import Reconciler
 from contraforce_sentinel.resource_manager import ResourceManager
 from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import Settings
@@ -21,6 +23,7 @@ class App:
 
     settings: Settings
     linking: TicketLinking
+    reconciler: Reconciler
     workspaces: Workspaces
     store: LinkStore
     resources: AsyncExitStack
@@ -43,16 +46,40 @@ def build(settings: Settings) -> App:
     resources.push_async_callback(store.close)
     workspaces = Workspaces(settings.workspaces, resource_manager=resource_manager)
     resources.push_async_callback(workspaces.close)
+    pace = Pace()
+    sentinel = Sentinel(resource_manager, pace=pace)
     linking = TicketLinking(
         workspaces=workspaces,
         contraforce=ContraForce(http, base_url=settings.contraforce_api_url),
-        sentinel=Sentinel(resource_manager),
+        sentinel=sentinel,
         store=store,
         minimum_severity=settings.minimum_severity,
         ticket_url_templates=settings.ticket_url_templates,
-        clock=lambda: datetime.now(UTC),
+        clock=_now,
     )
-    return App(settings=settings, linking=linking, workspaces=workspaces, store=store, resources=resources)
+    reconciler = Reconciler(
+        workspaces=[mapping.workspace for mapping in settings.workspaces],
+        linking=linking,
+        sentinel=sentinel,
+        store=store,
+        pace=pace,
+        minimum_severity=settings.minimum_severity,
+        lookback=timedelta(hours=settings.reconcile_lookback_hours),
+        retention=timedelta(days=settings.link_retention_days),
+        clock=_now,
+    )
+    return App(
+        settings=settings,
+        linking=linking,
+        reconciler=reconciler,
+        workspaces=workspaces,
+        store=store,
+        resources=resources,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 _current: App | None = None

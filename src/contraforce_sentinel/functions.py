@@ -4,10 +4,9 @@ The only module that knows `azure.functions`.
 """
 
 import logging
-import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Final
 
 import azure.functions as func
 
@@ -18,8 +17,6 @@ from contraforce_sentinel.errors import NotAnIncident, SettingsError, StoreUnava
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.payloads import parse_delivery
 from contraforce_sentinel.telemetry import Correlation, correlated, event
-
-_INCIDENT_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call] # the library leaves it untyped
 
@@ -54,6 +51,17 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:
     return await _respond(req, _health)
 
 
+@blueprint.function_name("reconcile")
+@blueprint.timer_trigger("timer", schedule="%RECONCILE_SCHEDULE%")
+async def reconcile(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the host passes it
+    """Finish what is due, and find the incidents that no delivery told of."""
+    try:
+        await current_app().reconciler.run()
+    except TicketLinkError as error:
+        event("reconcile.failed", level=logging.ERROR, error=str(error))
+        raise
+
+
 async def _respond(request: func.HttpRequest, work: Callable[[], Awaitable[Answer]]) -> func.HttpResponse:
     """Run one request: correlation in, errors of our own to problem details, everything else to the host."""
     with correlated(Correlation.from_headers(request.headers)):
@@ -68,10 +76,10 @@ async def _respond(request: func.HttpRequest, work: Callable[[], Awaitable[Answe
 
 
 async def _record(incident_name: str, workspace: str) -> Answer:
-    if _INCIDENT_NAME.fullmatch(incident_name) is None or not workspace:
+    if not workspace:
         raise NotAnIncident("ask for /api/incidents/{incidentName}/link?workspace={workspace name}")
     app = current_app()
-    candidates = [IncidentId(found, incident_name) for found in app.workspaces.named(workspace)]
+    candidates = [IncidentId.of(found, incident_name) for found in app.workspaces.named(workspace)]
     found = [link for candidate in candidates if (link := await app.store.get(candidate)) is not None]
     if len(found) > 1:
         raise NotAnIncident("several workspaces have this name: give the workspace's ARM id instead")
@@ -81,10 +89,12 @@ async def _record(incident_name: str, workspace: str) -> Answer:
 
 
 async def _health() -> Answer:
-    content: dict[str, object] = {"version": VERSION, "settings": "ok", "store": "ok", "lastTimerRun": None}
-    status = HTTPStatus.OK
+    content: dict[str, object] = {"version": VERSION, "settings": "ok", "store": "ok"}
+    status, run = HTTPStatus.OK, None
     try:
-        await current_app().store.check()
+        store = current_app().store
+        await store.check()
+        run = await store.last_run()
     except SettingsError as error:
         status, content["settings"], content["store"] = (
             HTTPStatus.SERVICE_UNAVAILABLE,
@@ -93,4 +103,5 @@ async def _health() -> Answer:
         )
     except StoreUnavailable:
         status, content["store"] = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
+    content |= answers.timer_content(run, now=datetime.now(UTC))
     return Answer(status, {"status": "ok" if status is HTTPStatus.OK else "unavailable", **content})

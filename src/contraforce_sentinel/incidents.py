@@ -6,6 +6,7 @@ No message of this module repeats any text of its input.
 import re
 import unicodedata
 from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum
 from typing import Final, Self
 
@@ -24,6 +25,7 @@ _INCIDENT_ID: Final = re.compile(
     _WORKSPACE + r"/providers/Microsoft\.SecurityInsights/incidents/(?P<name>[a-z0-9][a-z0-9_-]{0,63})",
     re.ASCII | re.IGNORECASE,
 )
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,13 @@ class IncidentId:
         group = _resource_group(match["resource_group"])
         return cls(WorkspaceId(match["subscription_id"], group, match["workspace"]), match["name"])
 
+    @classmethod
+    def of(cls, workspace: WorkspaceId, name: str) -> Self:
+        """Name an incident of a known workspace. Raises `NotAnIncident`."""
+        if _NAME.fullmatch(name) is None:
+            raise NotAnIncident("not the name of a Microsoft Sentinel incident")
+        return cls(workspace, name)
+
     @property
     def arm_id(self) -> str:
         """The id as Sentinel's REST API writes it."""
@@ -121,6 +130,7 @@ class Incident:
     severity: str
     status: str
     labels: frozenset[str] = frozenset()
+    created_at: datetime | None = None
 
 
 def skip_reason(incident: Incident, *, minimum: Severity) -> str | None:

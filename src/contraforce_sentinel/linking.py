@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
@@ -63,16 +64,17 @@ class TicketLinking:
         self._clock = clock
         self._owner = uuid4().hex
 
-    async def link(self, delivery: Delivery, *, trigger: str) -> Outcome:
+    async def link(self, delivery: Delivery, *, trigger: str, known: Link | None = None) -> Outcome:
         """Take the incident as far as it goes now; what is left is in the store, with its next try.
 
+        `known` is the record as the caller has just read it, which saves looking for it.
         Idempotent: a linked incident costs one look into the store and no upstream call. Raises
         `WorkspaceNotConfigured`, `NotAnIncident` or `TicketConflict` for a delivery that must be changed,
         `StoreUnavailable` if nothing could be recorded. Upstream failures are not raised but recorded.
         """
         started = time.monotonic()
         mapping = self._workspaces.require(delivery.incident_id.workspace)
-        link, ours = await self._claim(delivery)
+        link, ours = await self._claim(delivery, known)
         if ours:
             try:
                 link = await self._work(link, delivery, mapping)
@@ -82,21 +84,16 @@ class TicketLinking:
         _refuse_other_ticket(link, delivery, ours=ours)
         return Outcome(link, already_linked=not ours and link.state is LinkState.LINKED)
 
-    async def _claim(self, delivery: Delivery) -> tuple[Link, bool]:
+    async def _claim(self, delivery: Delivery, known: Link | None) -> tuple[Link, bool]:
         """Return the incident's record, and whether this worker holds it now."""
+        found = known
         for _ in range(_CLAIM_TRIES):
             now = self._clock()
-            new = Link(
-                incident_id=delivery.incident_id,
-                incident_number=delivery.incident.number if delivery.incident else None,
-                requested_ticket_id=delivery.ticket_id,
-                created_at=now,
-                updated_at=now,
-            )
-            inserted = await self._store.insert(new.claimed(owner=self._owner, now=now))
-            if inserted is not None:
-                return inserted, True
-            found = await self._store.get(delivery.incident_id)
+            if found is None:
+                inserted = await self._store.insert(self._new_claim(delivery, now))
+                if inserted is not None:
+                    return inserted, True
+                found = await self._store.get(delivery.incident_id)
             if found is None:
                 continue
             if not found.is_claimable(now) or self._is_still_skipped(found, delivery):
@@ -107,8 +104,18 @@ class TicketLinking:
             try:
                 return await self._store.replace(claim), True
             except StaleLink:
-                continue
+                found = None
         raise StoreUnavailable("the link changes faster than it can be claimed")
+
+    def _new_claim(self, delivery: Delivery, now: datetime) -> Link:
+        new = Link(
+            incident_id=delivery.incident_id,
+            incident_number=delivery.incident.number if delivery.incident else None,
+            requested_ticket_id=delivery.ticket_id,
+            created_at=now,
+            updated_at=now,
+        )
+        return new.claimed(owner=self._owner, now=now)
 
     def _is_still_skipped(self, found: Link, delivery: Delivery) -> bool:
         """An incident may be reopened or raised in severity: then a skipped link starts again."""

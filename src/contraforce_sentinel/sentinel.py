@@ -1,10 +1,13 @@
-"""The Microsoft Sentinel adapter: read an incident, put our comment.
+"""The Microsoft Sentinel adapter: list and read incidents, put our comment.
 
 https://learn.microsoft.com/rest/api/securityinsights/incident-comments/create-or-update; vendor models and
 exceptions stay inside.
 """
 
-from typing import Final
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any, Final
 from uuid import UUID
 
 from azure.mgmt.securityinsight.models import Incident as SdkIncident
@@ -12,24 +15,30 @@ from azure.mgmt.securityinsight.models import IncidentComment
 
 from contraforce_sentinel.comments import is_our_comment
 from contraforce_sentinel.errors import (
+    NotAnIncident,
     Upstream,
     UpstreamConflict,
     UpstreamMalformed,
     UpstreamNotFound,
     UpstreamUnavailable,
 )
-from contraforce_sentinel.incidents import Incident, IncidentId
+from contraforce_sentinel.incidents import Incident, IncidentId, WorkspaceId
 from contraforce_sentinel.links import Ticket
+from contraforce_sentinel.pacing import Pace
 from contraforce_sentinel.resource_manager import ResourceManager
+from contraforce_sentinel.retries import deadline
+from contraforce_sentinel.telemetry import event
 
+PAGE_SIZE: Final = 250
 _ADVICE: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
 
 
 class Sentinel:
     """Sentinel's incidents and comments over one Resource Manager connection."""
 
-    def __init__(self, resource_manager: ResourceManager) -> None:
+    def __init__(self, resource_manager: ResourceManager, *, pace: Pace) -> None:
         self._resource_manager = resource_manager
+        self._pace = pace
 
     async def get_incident(self, incident_id: IncidentId, *, until: float) -> Incident:
         """Read an incident. Raises `UpstreamError`; `UpstreamNotFound` if it is gone."""
@@ -41,6 +50,39 @@ class Sentinel:
             return _incident(incident_id, found)
 
         return await self._resource_manager.call(get, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until)
+
+    async def list_incidents(
+        self, workspace_id: WorkspaceId, *, since: datetime, until: float
+    ) -> AsyncIterator[list[Incident]]:
+        """Yield the incidents created since a moment, oldest first, page by page. Raises `UpstreamError`.
+
+        An incident that cannot be read is left out, with an event: it must not hold back the others.
+        """
+        client = self._resource_manager.sentinel(workspace_id.subscription_id)
+        # the SDK says that it yields lists of incidents; it yields incidents
+        listed: Any = client.incidents.list(
+            workspace_id.resource_group,
+            workspace_id.name,
+            filter=f"properties/createdTimeUtc ge {since.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+            orderby="properties/createdTimeUtc asc",
+            top=PAGE_SIZE,
+        )
+        pages = listed.by_page()
+
+        async def next_page() -> list[Incident] | None:
+            try:
+                page = await anext(pages)
+            except StopAsyncIteration:
+                return None
+            read = [_listed_incident(workspace_id, found) async for found in page]
+            return [incident for incident in read if incident is not None]
+
+        while (
+            page := await self._resource_manager.call(
+                next_page, upstream=Upstream.SENTINEL, advice=_ADVICE, until=min(until, deadline())
+            )
+        ) is not None:
+            yield page
 
     async def put_comment(
         self, incident_id: IncidentId, comment_id: UUID, *, text: str, ticket: Ticket, until: float
@@ -55,6 +97,7 @@ class Sentinel:
         address = (workspace.resource_group, workspace.name, incident_id.name, str(comment_id))
 
         async def put() -> None:
+            self._pace.note(workspace.subscription_id)
             await comments.create_or_update(*address, IncidentComment(message=text))
 
         async def get() -> str | None:
@@ -78,6 +121,16 @@ class Sentinel:
                 raise
 
 
+def _listed_incident(workspace_id: WorkspaceId, found: SdkIncident) -> Incident | None:
+    name: object = found.name
+    try:
+        incident_id = IncidentId.of(workspace_id, name if isinstance(name, str) else "")
+        return _incident(incident_id, found)
+    except (NotAnIncident, UpstreamMalformed) as error:
+        event("discovery.unreadable", level=logging.ERROR, workspace=workspace_id.key, error=str(error))
+        return None
+
+
 def _incident(incident_id: IncidentId, found: SdkIncident) -> Incident:
     """Keep what the link needs; the SDK types its attributes loosely."""
     number: object = found.incident_number
@@ -89,4 +142,5 @@ def _incident(incident_id: IncidentId, found: SdkIncident) -> Incident:
         severity=str(found.severity or ""),
         status=str(found.status or ""),
         labels=frozenset(str(label.label_name) for label in found.labels or ()),
+        created_at=found.created_time_utc,
     )

@@ -22,7 +22,7 @@ from pydantic import (
 from contraforce_sentinel.errors import NotAnIncident, SettingsError
 from contraforce_sentinel.incidents import Severity, WorkspaceId
 
-_OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_STORE", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
+_OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # printable ASCII, and of that no query and no fragment, or no braces and quotes
 _BASE_URL: Final = re.compile(r"[^?#\\\x00-\x20\x7f-\U0010ffff]+")
@@ -127,6 +127,9 @@ class Settings(BaseModel):
     )
     reconcile_lookback_hours: int = Field(
         24, ge=1, le=24 * 90, description="How far discovery looks back the first time, in hours."
+    )
+    link_retention_days: int = Field(
+        90, ge=1, le=3650, description="Linked and skipped records are removed after so many days."
     )
     ticket_url_templates: Annotated[dict[str, str], BeforeValidator(_json_or_file)] = Field(
         {},

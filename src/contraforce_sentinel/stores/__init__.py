@@ -14,7 +14,7 @@ from contraforce_sentinel.links import Link
 
 
 class Backlog(BaseModel):
-    """What is owed and what needs a person; `oldest_due_at` is when the longest waiting link came due."""
+    """What is owed and what needs a person; `oldest_due_at` is the earliest next try of any link."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -58,14 +58,14 @@ class LinkStore(Protocol):
     async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
         """Return the keys of those incidents that have a record; reads in bounded batches."""
 
-    async def due(self, *, now: datetime, limit: int) -> list[Link]:
-        """Return links whose next try has come, those that wait longest first; reads no others."""
+    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
+        """Return a workspace's links whose next try has come, longest waiting first; reads no others."""
 
-    async def expired(self, *, before: datetime, limit: int) -> list[Link]:
-        """Return some linked and skipped records that were made before a moment, in any order."""
+    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
+        """Return some of a workspace's linked and skipped records that were made before a moment."""
 
-    async def backlog(self) -> Backlog:
-        """Return the oldest time at which anything is or comes due, and the number of dead links."""
+    async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
+        """Return when a workspace's next link is or was due, and how many of its links are dead."""
 
     async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
         """Return up to which creation time the workspace's incidents are all in the store."""

@@ -29,15 +29,16 @@ _SCHEMA: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS links (
     incident    TEXT PRIMARY KEY,     -- lower-cased ARM id
+    workspace   TEXT NOT NULL,        -- lower-cased ARM id
     version     TEXT NOT NULL,        -- another one with every change, never one that was before
     state       TEXT NOT NULL,
     next_try_at TEXT,                 -- UTC, ISO 8601; NULL: nothing is owed
     created_at  TEXT NOT NULL,
     record      TEXT NOT NULL         -- the link as JSON
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS links_due ON links (next_try_at) WHERE next_try_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS links_done ON links (created_at) WHERE state IN ('linked', 'skipped');
-CREATE INDEX IF NOT EXISTS links_dead ON links (state) WHERE state = 'dead';
+CREATE INDEX IF NOT EXISTS links_due ON links (workspace, next_try_at) WHERE next_try_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS links_done ON links (workspace, created_at) WHERE state IN ('linked', 'skipped');
+CREATE INDEX IF NOT EXISTS links_dead ON links (workspace) WHERE state = 'dead';
 CREATE TABLE IF NOT EXISTS watermarks (workspace TEXT PRIMARY KEY, created_at TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS runs (only INTEGER PRIMARY KEY CHECK (only = 1), run TEXT NOT NULL) STRICT;
 PRAGMA user_version = 1;
@@ -59,10 +60,10 @@ class SqliteLinkStore:
         inserted = await self._run(
             lambda db: (
                 db.execute(
-                    "INSERT INTO links (incident, version, state, next_try_at, created_at, record)"
-                    " VALUES (?, ?, ?, ?, ?, ?)"
+                    "INSERT INTO links (incident, workspace, version, state, next_try_at, created_at, record)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT DO NOTHING",
-                    (link.incident_id.key, *_columns(stored)),
+                    (link.incident_id.key, link.incident_id.workspace.key, *_columns(stored)),
                 ).rowcount
             )
         )
@@ -113,29 +114,33 @@ class SqliteLinkStore:
             found |= await self._run(partial(_select_known, batch))
         return found
 
-    async def due(self, *, now: datetime, limit: int) -> list[Link]:
+    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
         """See `LinkStore.due`."""
         return await self._links(
-            "SELECT version, record FROM links WHERE next_try_at <= ? ORDER BY next_try_at LIMIT ?",
+            "SELECT version, record FROM links WHERE workspace = ? AND next_try_at <= ?"
+            " ORDER BY next_try_at LIMIT ?",
+            workspace_id.key,
             _text(now),
             limit,
         )
 
-    async def expired(self, *, before: datetime, limit: int) -> list[Link]:
+    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
         """See `LinkStore.expired`."""
         return await self._links(
-            "SELECT version, record FROM links WHERE state IN ('linked', 'skipped') AND created_at < ?"
-            " ORDER BY created_at LIMIT ?",
+            "SELECT version, record FROM links WHERE workspace = ? AND state IN ('linked', 'skipped')"
+            " AND created_at < ? ORDER BY created_at LIMIT ?",
+            workspace_id.key,
             _text(before),
             limit,
         )
 
-    async def backlog(self) -> Backlog:
+    async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """See `LinkStore.backlog`."""
         oldest, dead = await self._run(
             lambda db: db.execute(
-                "SELECT (SELECT min(next_try_at) FROM links),"
-                " (SELECT count(*) FROM links WHERE state = 'dead')"
+                "SELECT (SELECT min(next_try_at) FROM links WHERE workspace = :workspace),"
+                " (SELECT count(*) FROM links WHERE workspace = :workspace AND state = 'dead')",
+                {"workspace": workspace_id.key},
             ).fetchone()
         )
         return Backlog(oldest_due_at=oldest, dead=dead)
@@ -199,8 +204,12 @@ class SqliteLinkStore:
         return self._opened
 
 
-# Two processes that switch a new file to WAL at the same moment get SQLITE_BUSY without SQLite's own wait.
-@stamina.retry(on=sqlite3.OperationalError, timeout=_BUSY_SECONDS, wait_initial=0.02, wait_jitter=0.05)
+def _is_busy(error: Exception) -> bool:
+    """Two processes that switch a new file to WAL at once get SQLITE_BUSY without SQLite's own wait."""
+    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
+
+
+@stamina.retry(on=_is_busy, timeout=_BUSY_SECONDS, wait_initial=0.02, wait_jitter=0.05)
 def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
     try:

@@ -1,0 +1,376 @@
+"""The timer, through the real worker: due links, discovery, outages, pace, retention, health."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import App
+
+from contraforce_sentinel import bootstrap, links, pacing, reconcile
+from contraforce_sentinel.bootstrap import close_app, current_app
+from contraforce_sentinel.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.links import Link
+from sandbox import SandboxIncident, SandboxWorkspace, SentinelLimits, faults
+
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
+
+class Clock:
+    """The app's clock, ahead of the real one by as much as a test says."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def forward(self, **by: float) -> None:
+        self.ahead += timedelta(**by)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(bootstrap, "_now", found)
+    return found
+
+
+async def status(app: App, incident: SandboxIncident) -> str:
+    record = await app.record(incident.name, workspace=incident.workspace.arm_id)
+    return str(record.json.get("status", record.status))
+
+
+def configure(app: App, monkeypatch: pytest.MonkeyPatch, **settings: str) -> None:
+    monkeypatch.setenv("WORKSPACES", app.sandbox.environment()["WORKSPACES"])
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+
+async def test_the_timer_finishes_a_pending_link_when_it_is_due_and_not_before(
+    app: App, clock: Clock
+) -> None:
+    incident = app.workspace.add_incident(created=datetime.now(UTC) - timedelta(days=3))
+    app.sandbox.faults.plan("contraforce.link", faults.status(503), times=None)
+    await app.post(incident)
+    app.sandbox.faults.clear()
+    await app.reconcile()
+    assert await status(app, incident) == "pending"
+    clock.forward(seconds=80)
+    await app.reconcile()
+    assert await status(app, incident) == "linked"
+    assert len(incident.comments) == 1
+
+
+async def test_the_timer_puts_an_owed_comment_without_asking_contraforce_again(
+    app: App, clock: Clock
+) -> None:
+    incident = app.workspace.add_incident()
+    app.sandbox.faults.plan("arm.comment.put", faults.status(503), times=None)
+    await app.post(incident)
+    app.sandbox.faults.clear()
+    clock.forward(seconds=80)
+    await app.reconcile()
+    assert await status(app, incident) == "linked"
+    assert app.sandbox.log.count("contraforce.link") == 1
+    assert app.sandbox.log.count("arm.comment.get") == 0
+
+
+async def test_an_incident_whose_rule_never_fired_is_found_and_linked_in_the_same_run(app: App) -> None:
+    incident = app.workspace.add_incident(number=77)
+    await app.reconcile()
+    assert await status(app, incident) == "linked"
+    assert app.sandbox.log.of("contraforce.link")[0].body["incident"]["number"] == "77"
+    assert app.sandbox.log.count("arm.incident") == 0
+
+
+async def test_skip_rules_hold_for_what_is_found(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(app, monkeypatch, MINIMUM_SEVERITY="Medium")
+    facts: list[dict[str, Any]] = [{"severity": "Low"}, {"status": "Closed"}, {"labels": ("Redirected",)}]
+    skipped = [app.workspace.add_incident(**one) for one in facts]
+    await app.reconcile()
+    assert [await status(app, incident) for incident in skipped] == ["skipped"] * 3
+    assert app.sandbox.log.count("contraforce.link") == 0
+
+
+async def test_a_pending_incident_that_was_closed_meanwhile_is_skipped_by_the_timer(
+    app: App, clock: Clock
+) -> None:
+    incident = app.workspace.add_incident()
+    app.sandbox.faults.plan("contraforce.link", faults.problem(404), times=None)
+    await app.post(incident)
+    incident.status = "Closed"
+    clock.forward(seconds=80)
+    await app.reconcile()
+    assert await status(app, incident) == "skipped"
+
+
+async def test_discovery_reads_every_page_and_then_only_what_is_new(app: App) -> None:
+    start = datetime.now(UTC) - timedelta(hours=10)
+    for number in range(600):
+        app.workspace.add_incident(
+            number=number, severity="Low", status="Closed", created=start + timedelta(seconds=number)
+        )
+    await app.reconcile()
+    run = await current_app().store.last_run()
+    assert run is not None
+    assert app.sandbox.log.count("arm.incidents") == 3
+    app.sandbox.log.clear()
+    new = app.workspace.add_incident()
+    await app.reconcile()
+    assert await status(app, new) == "linked"
+    (listing,) = [call for call in app.sandbox.log.of("arm.incidents") if "$skipToken" not in call.query]
+    assert _since(listing.query) == pytest.approx((start + timedelta(seconds=599 - 3600)).timestamp(), abs=1)
+
+
+def _since(query: Any) -> float:
+    text = query["$filter"].removeprefix("properties/createdTimeUtc ge ")
+    return datetime.fromisoformat(text).timestamp()
+
+
+async def test_the_first_discovery_looks_back_as_far_as_the_setting_says(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(app, monkeypatch, RECONCILE_LOOKBACK_HOURS="2")
+    old = app.workspace.add_incident(created=datetime.now(UTC) - timedelta(hours=3))
+    young = app.workspace.add_incident(created=datetime.now(UTC) - timedelta(hours=1))
+    await app.reconcile()
+    assert (await status(app, old), await status(app, young)) == ("404", "linked")
+
+
+async def test_the_watermark_does_not_move_past_an_incident_that_is_not_in_the_store(app: App) -> None:
+    """The second page fails: what it holds is found by the next run."""
+    start = datetime.now(UTC) - timedelta(hours=20)
+    incidents = [
+        app.workspace.add_incident(status="Closed", created=start + timedelta(minutes=number))
+        for number in range(400)
+    ]
+    failing = faults.status(500)
+    app.sandbox.faults.plan(
+        "arm.incidents", failing, times=None, where=lambda call: "$skipToken" in call.query
+    )
+    await app.reconcile()
+    assert await status(app, incidents[-1]) == "404"
+    app.sandbox.faults.clear()
+    await app.reconcile()
+    assert await status(app, incidents[-1]) == "skipped"
+
+
+async def test_an_unreadable_incident_is_told_and_does_not_hold_back_the_others(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    good = app.workspace.add_incident()
+    page = {"value": [{"name": "a/../b", "properties": {"incidentNumber": 1}}, {"name": "x"}, good.to_rest()]}
+    app.sandbox.faults.plan("arm.incidents", faults.json(200, page))
+    await app.reconcile()
+    assert await status(app, good) == "linked"
+    assert [vars(r)["event"] for r in caplog.records if r.levelname == "ERROR"] == [
+        "discovery.unreadable"
+    ] * 2
+
+
+async def test_300_workspaces_of_which_3_fail_are_all_served_and_the_3_are_told(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspaces = [
+        app.workspace,
+        *(
+            app.sandbox.add_workspace(name=f"law-{n:03}", subscription=f"11111111-2222-4333-8444-{n:012}")
+            for n in range(299)
+        ),
+    ]
+    configure(app, monkeypatch)
+    incidents = [workspace.add_incident() for workspace in workspaces]
+    failing = workspaces[10], workspaces[100], workspaces[200]
+    app.sandbox.arm.forbidden = {workspace.arm_id for workspace in failing}
+    await app.reconcile()
+    outcomes = Counter([await status(app, incident) for incident in incidents])
+    assert outcomes == {"linked": 297, "404": 3}
+    told = [vars(r) for r in caplog.records if vars(r).get("event") == "reconcile.workspace-failed"]
+    assert {record["workspace"].lower() for record in told} == {one.arm_id.lower() for one in failing}
+    assert all("Responder" in record["advice"] for record in told)
+    health = await app.health()
+    assert health.json["lastTimerRun"]["failedWorkspaces"] == 3
+    assert health.json["lastTimerRun"]["linked"] == 297
+
+
+async def test_10_000_linked_incidents_cost_list_pages_only(app: App, clock: Clock) -> None:
+    start = clock() - timedelta(hours=20)
+    store = current_app().store
+    incidents = [
+        app.workspace.add_incident(number=number, created=start + timedelta(seconds=number))
+        for number in range(10_000)
+    ]
+    for incident in incidents:
+        now = clock()
+        link = Link(incident_id=IncidentId.parse(incident.arm_id), created_at=now, updated_at=now)
+        await store.insert(link.linked(now=now))
+    app.sandbox.log.clear()
+    await app.reconcile()
+    operations = Counter(call.operation for call in app.sandbox.log.all)
+    assert operations == {"identity.token": 1, "arm.incidents": 40}
+
+
+async def test_an_upstream_that_is_down_is_left_alone_after_three_failures(app: App, clock: Clock) -> None:
+    incidents = [app.workspace.add_incident() for _ in range(10)]
+    app.sandbox.faults.plan("contraforce.link", faults.reset("before"), times=None)
+    await app.reconcile()
+    assert app.sandbox.log.count("contraforce.link") == 3
+    app.sandbox.faults.clear()
+    clock.forward(minutes=2)
+    await app.reconcile()
+    assert [await status(app, incident) for incident in incidents] == ["linked"] * 10
+
+
+async def test_a_missing_role_in_one_customer_does_not_stop_another(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = app.sandbox.add_workspace(name="law-other")
+    configure(app, monkeypatch)
+    mine = [app.workspace.add_incident() for _ in range(5)]
+    theirs = [other.add_incident() for _ in range(5)]
+    path = app.workspace.contraforce_id
+    app.sandbox.faults.plan(
+        "contraforce.link", faults.problem(403), times=None, where=lambda call: path in call.path
+    )
+    await app.reconcile()
+    assert [await status(app, incident) for incident in theirs] == ["linked"] * 5
+    assert Counter([await status(app, incident) for incident in mine]) == {"pending": 5}
+    assert sum(path in call.path for call in app.sandbox.log.of("contraforce.link")) == 3
+
+
+@pytest.mark.parametrize(("subscriptions", "window_seconds"), [(1, 1.5), (4, 3.0)])
+async def test_the_pace_holds_with_500_due_in_a_subscription_and_subscriptions_do_not_wait_for_each_other(
+    app: App, monkeypatch: pytest.MonkeyPatch, subscriptions: int, window_seconds: float
+) -> None:
+    """The documented 5 minutes shrunk on both sides: 75 PUTs a window and subscription, and never a 429.
+
+    Four take no longer than one: the 500 of one need 6 windows and a little, however many others there are.
+    """
+    monkeypatch.setattr(pacing.Pace.__init__, "__kwdefaults__", {"window_seconds": window_seconds})
+    app.sandbox.arm.limits = SentinelLimits(window_seconds=window_seconds)
+    workspaces: list[SandboxWorkspace] = [app.workspace]
+    for number in range(subscriptions - 1):
+        name = f"22222222-2222-4333-8444-{number:012}"
+        workspaces.append(app.sandbox.add_workspace(name=f"law-{number}", subscription=name))
+    configure(app, monkeypatch)
+    monkeypatch.setattr(reconcile, "_DUE_PER_WORKSPACE", 1000)
+    incidents = [workspace.add_incident() for workspace in workspaces for _ in range(500)]
+    began = time.monotonic()
+    await app.reconcile()
+    seconds = time.monotonic() - began
+    assert all(len(incident.comments) == 1 for incident in incidents)
+    puts = app.sandbox.log.of("arm.comment.put")
+    assert Counter(call.status for call in puts) == {201: 500 * subscriptions}
+    assert 6 * window_seconds <= seconds < 7.5 * window_seconds
+
+
+async def test_a_run_stops_itself_and_leaves_the_rest_due(
+    app: App, monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
+    incidents = [app.workspace.add_incident() for _ in range(20)]
+    monkeypatch.setattr(reconcile, "RUN_SECONDS", 0.5)
+    app.sandbox.faults.plan("contraforce.link", faults.slow(0.1), times=None)
+    began = time.monotonic()
+    await app.reconcile()
+    assert time.monotonic() - began < 5
+    first = Counter([await status(app, incident) for incident in incidents])
+    assert 0 < first["linked"] < 20
+    app.sandbox.faults.clear()
+    monkeypatch.undo()
+    for name, value in app.sandbox.environment().items():
+        monkeypatch.setenv(name, value)
+    await app.reconcile()
+    assert [await status(app, incident) for incident in incidents] == ["linked"] * 20
+
+
+async def test_old_records_are_removed_but_none_that_discovery_could_still_see(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(app, monkeypatch, LINK_RETENTION_DAYS="30")
+    quiet = app.sandbox.add_workspace(name="law-quiet")
+    configure(app, monkeypatch)
+    old = [workspace.add_incident() for workspace in (app.workspace, quiet)]
+    await app.reconcile()
+    clock.forward(days=31)
+    fresh = app.workspace.add_incident(created=clock() - timedelta(minutes=1))
+    await app.reconcile()
+    assert [await status(app, incident) for incident in old] == ["404", "linked"]
+    assert await status(app, fresh) == "linked"
+    for _ in range(3):
+        await app.reconcile()
+    assert Counter(call.key for call in app.sandbox.log.of("contraforce.link")).most_common(1)[0][1] == 1
+
+
+async def test_a_failed_workspace_keeps_its_old_records(app: App, clock: Clock, monkeypatch: Any) -> None:
+    configure(app, monkeypatch, LINK_RETENTION_DAYS="30")
+    incident = app.workspace.add_incident()
+    await app.reconcile()
+    clock.forward(days=31)
+    app.sandbox.faults.plan("arm.incidents", faults.status(503), times=None)
+    await app.reconcile()
+    assert await status(app, incident) == "linked"
+
+
+async def test_health_shows_the_last_run_the_oldest_due_age_and_the_dead(app: App, clock: Clock) -> None:
+    refused, waiting = app.workspace.add_incident(), app.workspace.add_incident()
+    app.sandbox.faults.plan("contraforce.link", faults.problem(400, problem_code="BAD_REQUEST"))
+    await app.post(refused)
+    app.sandbox.faults.plan("contraforce.link", faults.status(429, retry_after="60"), times=None)
+    await app.post(waiting)
+    await app.reconcile()
+    health = await app.health()
+    assert health.json["dead"] == 1
+    assert health.json["oldestDueSeconds"] == 0
+    assert health.json["lastTimerRun"]["tried"] == 0
+    age = datetime.now(UTC) - datetime.fromisoformat(health.json["lastTimerRun"]["finishedAt"])
+    assert age < timedelta(minutes=1)
+
+
+async def test_the_timer_fails_loudly_when_the_store_is_out_of_reach(
+    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LINK_STORE", f"sqlite:///{tmp_path}")
+    with pytest.raises(Exception, match="link store"):
+        await app.reconcile()
+    assert "reconcile.failed" in [vars(record).get("event") for record in caplog.records]
+
+
+async def test_a_timer_run_and_a_delivery_at_once_make_one_call(app: App) -> None:
+    incidents = [app.workspace.add_incident() for _ in range(20)]
+    await asyncio.gather(app.reconcile(), *(app.post(incident) for incident in incidents), app.reconcile())
+    await app.reconcile()
+    assert [len(incident.comments) for incident in incidents] == [1] * 20
+    assert Counter(call.key for call in app.sandbox.log.of("contraforce.link")).most_common(1)[0][1] == 1
+
+
+async def test_a_claim_whose_worker_died_is_due_when_its_lease_ends(app: App, clock: Clock) -> None:
+    incident = app.workspace.add_incident(created=clock() - timedelta(days=3))
+    now = clock()
+    link = Link(incident_id=IncidentId.parse(incident.arm_id), created_at=now, updated_at=now)
+    await current_app().store.insert(link.claimed(owner="dead", now=now))
+    await app.reconcile()
+    assert await status(app, incident) == "pending"
+    clock.forward(seconds=links.LEASE.total_seconds() + 1)
+    await app.reconcile()
+    assert await status(app, incident) == "linked"
+
+
+async def test_a_workspace_is_never_served_with_the_watermark_of_another(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await close_app()
+    other = app.sandbox.add_workspace(name="law-other")
+    configure(app, monkeypatch)
+    app.workspace.add_incident()
+    late = other.add_incident(created=datetime.now(UTC) - timedelta(hours=20))
+    await app.reconcile()
+    assert await status(app, late) == "linked"
+    store = current_app().store
+    marks = [await store.watermark(WorkspaceId.parse(one.arm_id)) for one in (app.workspace, other)]
+    assert marks[0] != marks[1]
+    assert json.dumps([str(mark) for mark in marks])
