@@ -14,7 +14,7 @@ from contraforce_sentinel import VERSION, answers
 from contraforce_sentinel.answers import Answer
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.errors import NotAnIncident, SettingsError, StoreUnavailable, TicketLinkError
-from contraforce_sentinel.incidents import IncidentId
+from contraforce_sentinel.incidents import IncidentId, is_incident_name
 from contraforce_sentinel.payloads import parse_delivery
 from contraforce_sentinel.telemetry import Correlation, correlated, event
 
@@ -76,10 +76,10 @@ async def _respond(request: func.HttpRequest, work: Callable[[], Awaitable[Answe
 
 
 async def _record(incident_name: str, workspace: str) -> Answer:
-    if not workspace:
+    if not workspace or not is_incident_name(incident_name):
         raise NotAnIncident("ask for /api/incidents/{incidentName}/link?workspace={workspace name}")
     app = current_app()
-    candidates = [IncidentId.of(found, incident_name) for found in app.workspaces.named(workspace)]
+    candidates = [IncidentId(found, incident_name) for found in app.workspaces.named(workspace)]
     found = [link for candidate in candidates if (link := await app.store.get(candidate)) is not None]
     if len(found) > 1:
         raise NotAnIncident("several workspaces have this name: give the workspace's ARM id instead")

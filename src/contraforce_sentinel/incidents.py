@@ -77,13 +77,6 @@ class IncidentId:
         group = _resource_group(match["resource_group"])
         return cls(WorkspaceId(match["subscription_id"], group, match["workspace"]), match["name"])
 
-    @classmethod
-    def of(cls, workspace: WorkspaceId, name: str) -> Self:
-        """Name an incident of a known workspace. Raises `NotAnIncident`."""
-        if _NAME.fullmatch(name) is None:
-            raise NotAnIncident("not the name of a Microsoft Sentinel incident")
-        return cls(workspace, name)
-
     @property
     def arm_id(self) -> str:
         """The id as Sentinel's REST API writes it."""
@@ -93,6 +86,11 @@ class IncidentId:
     def key(self) -> str:
         """The lower-cased ARM id."""
         return self.arm_id.lower()
+
+
+def is_incident_name(text: str) -> bool:
+    """Whether a text may stand as an incident's name in an ARM id."""
+    return _NAME.fullmatch(text) is not None
 
 
 def _resource_group(text: str) -> str:

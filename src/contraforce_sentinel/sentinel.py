@@ -15,14 +15,13 @@ from azure.mgmt.securityinsight.models import IncidentComment
 
 from contraforce_sentinel.comments import is_our_comment
 from contraforce_sentinel.errors import (
-    NotAnIncident,
     Upstream,
     UpstreamConflict,
     UpstreamMalformed,
     UpstreamNotFound,
     UpstreamUnavailable,
 )
-from contraforce_sentinel.incidents import Incident, IncidentId, WorkspaceId
+from contraforce_sentinel.incidents import Incident, IncidentId, WorkspaceId, is_incident_name
 from contraforce_sentinel.links import Ticket
 from contraforce_sentinel.pacing import Pace
 from contraforce_sentinel.resource_manager import ResourceManager
@@ -124,9 +123,10 @@ class Sentinel:
 def _listed_incident(workspace_id: WorkspaceId, found: SdkIncident) -> Incident | None:
     name: object = found.name
     try:
-        incident_id = IncidentId.of(workspace_id, name if isinstance(name, str) else "")
-        return _incident(incident_id, found)
-    except (NotAnIncident, UpstreamMalformed) as error:
+        if not isinstance(name, str) or not is_incident_name(name):
+            raise UpstreamMalformed("an incident without a name", upstream=Upstream.SENTINEL)  # noqa: TRY301
+        return _incident(IncidentId(workspace_id, name), found)
+    except UpstreamMalformed as error:
         event("discovery.unreadable", level=logging.ERROR, workspace=workspace_id.key, error=str(error))
         return None
 
