@@ -28,6 +28,8 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _BASE_URL: Final = re.compile(r"[^?#\\\x00-\x20\x7f-\U0010ffff]+")
 _TICKET_URL: Final = re.compile(r"https://[^{}<>\"'\\\x00-\x20\x7f-\U0010ffff]+")
 _SQLITE: Final = re.compile(r"sqlite:///(?P<path>.+)")
+_TABLE_ENDPOINT: Final = re.compile(r"https://[a-z0-9]{3,24}\.table\.(?:[a-z0-9-]+\.)+[a-z]{2,}/?")
+_CONNECTION_STRING: Final = re.compile(r"UseDevelopmentStorage=true;?|(?:[A-Za-z]+=[!-:<-~]+;?){2,12}")
 
 
 class _Refused(ValueError):
@@ -108,7 +110,10 @@ class Settings(BaseModel):
     )
     link_store: SecretStr = Field(
         SecretStr("sqlite:///.data/links.db"),
-        description="`sqlite:///path/to/links.db`; refused in Azure, where several instances share no disk.",
+        description=(
+            "`https://<account>.table.core.windows.net` (managed identity), a storage connection string, or "
+            "`sqlite:///path/to/links.db`, which is refused in Azure, where instances share no disk."
+        ),
     )
     arm_endpoint: Annotated[str, BeforeValidator(_url)] = Field(
         "https://management.azure.com", description="Resource Manager, for sovereign clouds."
@@ -157,8 +162,12 @@ class Settings(BaseModel):
     @field_validator("link_store", mode="after")
     @classmethod
     def _refuse_unknown_stores(cls, value: SecretStr) -> SecretStr:
-        if _SQLITE.fullmatch(value.get_secret_value()) is None:
-            raise _Refused("must be sqlite:///path/to/links.db")
+        kinds = (_SQLITE, _TABLE_ENDPOINT, _CONNECTION_STRING)
+        if not any(kind.fullmatch(value.get_secret_value()) for kind in kinds):
+            raise _Refused(
+                "must be https://<account>.table.core.windows.net, a storage connection string,"
+                " or sqlite:///path/to/links.db"
+            )
         return value
 
     @field_validator("ticket_url_templates", mode="after")
@@ -175,11 +184,16 @@ class Settings(BaseModel):
         return value
 
     @property
-    def sqlite_path(self) -> Path:
-        """The file of the SQLite link store."""
+    def sqlite_path(self) -> Path | None:
+        """The file of the link store, if it is SQLite."""
         match = _SQLITE.fullmatch(self.link_store.get_secret_value())
-        assert match is not None  # noqa: S101 - the validator above admits nothing else
-        return Path(match["path"])
+        return Path(match["path"]) if match else None
+
+    @property
+    def table_endpoint(self) -> str | None:
+        """The URL of the storage account's tables, if the link store is there by managed identity."""
+        match = _TABLE_ENDPOINT.fullmatch(self.link_store.get_secret_value())
+        return match[0].rstrip("/") if match else None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
