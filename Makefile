@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check fix package clean
+.PHONY: azurite soak help setup demo run test check fix package clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ check: setup  ## style, types, and the tests with coverage of 95 % or more
 	@$(BIN)/mypy
 	@$(BIN)/python -m coverage erase
 	@$(BIN)/python -m pytest -q --cov --cov-report=term
+
+azurite:  ## Microsoft's emulator of Azure Tables, for the tests of the link store there (needs npm)
+	@command -v npm >/dev/null || { echo "azurite: npm is missing; install Node.js" >&2; exit 1; }
+	@npm install --prefix .tools --no-fund --no-audit --silent azurite@3.37.0
 
 fix: setup  ## let ruff correct what it can
 	@$(BIN)/ruff check --fix

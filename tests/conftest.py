@@ -17,7 +17,7 @@ from functions_host.messages import HttpAnswer
 from functions_host.worker import Worker
 from sandbox import Sandbox, SandboxIncident, SandboxWorkspace
 
-pytest_plugins = ["sdk_fixtures"]
+pytest_plugins = ["sdk_fixtures", "store_fixtures"]
 
 ROOT = Path(__file__).parent.parent
 

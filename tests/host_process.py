@@ -6,13 +6,27 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 APPS = Path(__file__).parent / "functions_host" / "apps"
 DEADLINE_SECONDS = 30.0
 FUNCTION_KEY, MASTER_KEY = "the-function-key", "the-master-key"
+
+
+def with_leases_of(seconds: float) -> tuple[str, str]:
+    """Return a program for `run_host`: the same host, in which a claim ends this soon."""
+    source = f"""
+import sys
+from datetime import timedelta
+from contraforce_sentinel import links
+from functions_host.__main__ import main
+
+links.LEASE = timedelta(seconds={seconds})
+sys.exit(main())
+"""
+    return "-c", source
 
 
 def wait_until[T](look: Callable[[], T], *, what: str) -> T:
@@ -67,7 +81,12 @@ class HostProcess:
 
 @contextlib.contextmanager
 def run_host(
-    app: Path, directory: Path, *, settings: dict[str, str] | None = None, port: int = 0
+    app: Path,
+    directory: Path,
+    *,
+    settings: dict[str, str] | None = None,
+    port: int = 0,
+    program: Sequence[str] = ("-m", "functions_host"),
 ) -> Iterator[HostProcess]:
     """Start ``python -m functions_host``, every warning an error; ends it with the block."""
     environment = {
@@ -76,7 +95,7 @@ def run_host(
         "SAMPLE_DIRECTORY": str(directory),
         **(settings or {}),
     }
-    command = [sys.executable, "-W", "error", "-m", "functions_host", "--app", str(app), "--port", str(port)]
+    command = [sys.executable, "-W", "error", *program, "--app", str(app), "--port", str(port)]
     command += ["--key", FUNCTION_KEY, "--master-key", MASTER_KEY]
     with (
         (directory / "stdout").open("wb") as out,

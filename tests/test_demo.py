@@ -61,8 +61,17 @@ def test_piped_it_shows_every_observation_in_plain_text_and_leaves_nothing(tmp_p
     assert max(map(len, done.stdout.splitlines())) <= 110
     for seen in ("T20261123.0042", "INC0010023", "SEC-421", "alreadyLinked: true", "403", "400", "object.id"):
         assert seen in done.stdout
-    for seen in ("202 pending", "next try", "POST tickets/link x3", "All 9 steps went as expected"):
+    for seen in (
+        "202 pending",
+        "next try",
+        "POST tickets/link x3",
+        "ContraForce comes back",
+        "A rule that never fired",
+    ):
         assert seen in done.stdout
+    assert "skipped   the " in done.stdout
+    assert "All 11 steps went as expected" in done.stdout
+    assert '"discovered": 1' in done.stdout
     assert "[red team] Mass download from SharePoint" in done.stdout
     assert "✗" not in done.stdout
     assert not is_running(app_process_of(done.stdout))
@@ -134,6 +143,6 @@ async def test_claims_that_are_not_so_are_exit_code_1_with_the_steps_and_the_log
     text = printed(console)
     assert "✗ healthy: expected 200 ok, seen 503 unavailable" in text
     assert "✗ 200 linked: expected 200 linked, seen 503 settings-refused" in text
-    assert re.search(r"[1-9] of 9 steps failed\.", text)
+    assert re.search(r"\b[1-9]\d? of 11 steps failed\.", text)
     assert "lines of the app's log:" in text
     assert not is_running(app_process_of(text))

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 import stamina
+from store_fixtures import OpenStore
 
 from contraforce_sentinel.errors import StaleLink, StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Lease, Link, LinkState, Ticket, TicketSystem
 from contraforce_sentinel.stores import LinkStore, sqlite
 from contraforce_sentinel.stores.sqlite import SCHEMA_VERSION, SqliteLinkStore
-
-type OpenStore = Callable[[], LinkStore]
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"
@@ -59,26 +58,6 @@ FULL = link(
     not_before=NOW + timedelta(minutes=2),
     lease=Lease(owner="instance-1/42", until=NOW + timedelta(minutes=3)),
 )
-
-
-@pytest.fixture(params=["sqlite"])
-async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
-    """Return a function that opens one more store over the same data, as another instance would."""
-    makers: dict[str, OpenStore] = {"sqlite": lambda: SqliteLinkStore(tmp_path / "links.db")}
-    opened: list[LinkStore] = []
-
-    def open_one() -> LinkStore:
-        opened.append(makers[request.param]())
-        return opened[-1]
-
-    yield open_one
-    for each in opened:
-        await each.close()
-
-
-@pytest.fixture
-def store(open_store: OpenStore) -> LinkStore:
-    return open_store()
 
 
 async def inserted(store: LinkStore, record: Link) -> Link:

@@ -5,6 +5,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from azure.identity.aio import ManagedIdentityCredential
+
 from contraforce_sentinel.contraforce import ContraForce, open_http_client
 from contraforce_sentinel.linking import TicketLinking
 from contraforce_sentinel.pacing import Pace
@@ -42,8 +44,7 @@ def build(settings: Settings) -> App:
     resources.push_async_callback(http.aclose)
     resource_manager = ResourceManager(endpoint=settings.arm_endpoint, client_id=settings.azure_client_id)
     resources.push_async_callback(resource_manager.close)
-    store = SqliteLinkStore(settings.sqlite_path)
-    resources.push_async_callback(store.close)
+    store = _open_store(settings, resources)
     workspaces = Workspaces(settings.workspaces, resource_manager=resource_manager)
     resources.push_async_callback(workspaces.close)
     pace = Pace()
@@ -76,6 +77,23 @@ def build(settings: Settings) -> App:
         store=store,
         resources=resources,
     )
+
+
+def _open_store(settings: Settings, resources: AsyncExitStack) -> LinkStore:
+    store: LinkStore
+    if settings.sqlite_path is not None:
+        store = SqliteLinkStore(settings.sqlite_path)
+    else:
+        from contraforce_sentinel.stores.tables import TableLinkStore  # noqa: PLC0415 - only where it is used
+
+        if settings.table_endpoint is not None:
+            credential = ManagedIdentityCredential(client_id=settings.azure_client_id)
+            resources.push_async_callback(credential.close)
+            store = TableLinkStore.from_endpoint(settings.table_endpoint, credential)
+        else:
+            store = TableLinkStore.from_connection_string(settings.link_store.get_secret_value())
+    resources.push_async_callback(store.close)
+    return store
 
 
 def _now() -> datetime:

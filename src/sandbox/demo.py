@@ -15,20 +15,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
 from rich.console import Console
 
 from sandbox import Sandbox
-from sandbox.demo_report import (
-    Stopwatch,
-    open_console,
-    run_steps,
-    show_failure,
-    show_summary,
-)
-from sandbox.demo_steps import Demo, Playbook
+from sandbox.demo_playbook import Playbook
+from sandbox.demo_report import Stopwatch, open_console, run_steps, show_failure, show_summary
+from sandbox.demo_steps import Demo
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 READY: Final = "listening on "
@@ -43,6 +38,13 @@ Real: the app, Azure's Python worker and SDKs, HTTP, TLS. Stood in for: Azure, i
 
 class AppDidNotStart(Exception):
     """The product's process ended, or was silent for too long, before it listened."""
+
+
+class Keys(NamedTuple):
+    """The keys of the host: for its functions, and for its admin endpoint."""
+
+    function: str
+    master: str
 
 
 def main() -> int:
@@ -65,19 +67,21 @@ async def run_demo(console: Console, *, directory: Path = ROOT) -> int:
     console.print(HEADER)
     async with AsyncExitStack() as stack:
         files = Path(stack.enter_context(TemporaryDirectory(prefix="contraforce-demo-")))
-        demo = Demo(await stack.enter_async_context(Sandbox.start()))
-        log, key = files / "host.log", secrets.token_hex(24)
-        settings = {**demo.settings, "LINK_STORE": f"sqlite:///{files}/links.db"}
+        sandbox = await stack.enter_async_context(Sandbox.start())
+        demo = Demo(sandbox, store_file=files / "links.db")
+        log, keys = files / "host.log", Keys(secrets.token_hex(24), secrets.token_hex(24))
         try:
             with console.status("starting the app"):
-                url, process_id = await stack.enter_async_context(_run_app(directory, key, settings, log))
+                url, process_id = await stack.enter_async_context(
+                    _run_app(directory, keys, demo.settings, log)
+                )
         except AppDidNotStart as error:
             show_failure(console, f"The app did not start: {error}.", log)
             return 1
         http = httpx.AsyncClient(
-            base_url=url, headers={"x-functions-key": key}, timeout=ANSWER_SECONDS, trust_env=False
+            base_url=url, headers={"x-functions-key": keys.function}, timeout=ANSWER_SECONDS, trust_env=False
         )
-        playbook = Playbook(await stack.enter_async_context(http), demo.sandbox)
+        playbook = Playbook(await stack.enter_async_context(http), sandbox, master_key=keys.master)
         console.print(f"The app is at {url} (process {process_id}). Comments: as stored, line breaks added.")
         results = await run_steps(demo.steps(playbook), console)
         if failed := show_summary(results, console, seconds=watch.seconds):
@@ -87,11 +91,12 @@ async def run_demo(console: Console, *, directory: Path = ROOT) -> int:
 
 @asynccontextmanager
 async def _run_app(
-    directory: Path, key: str, settings: Mapping[str, str], log: Path
+    directory: Path, keys: Keys, settings: Mapping[str, str], log: Path
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve the app until the block ends; gives its URL and process id. Raises `AppDidNotStart`."""
     environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    command = [sys.executable, "-m", "functions_host", "--app", str(directory), "--port", "0", "--key", key]
+    command = [sys.executable, "-m", "functions_host", "--app", str(directory), "--port", "0"]
+    command += ["--key", keys.function, "--master-key", keys.master]
     with log.open("wb") as stderr:
         # In a session of its own, so that Ctrl-C comes to us alone and the app is stopped in order.
         process = await asyncio.create_subprocess_exec(

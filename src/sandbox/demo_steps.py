@@ -1,21 +1,20 @@
-"""What the demo shows: the playbook's calls, three customers' incidents, and what has to be seen of each."""
+"""What the demo shows: three customers' incidents, and what has to be seen of each."""
 
 import json
 import re
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from html import unescape
-from typing import Any, Final
-from uuid import uuid4
+from pathlib import Path
+from typing import Final
 
-import httpx
-
+from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.settings import Settings
+from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from sandbox import Sandbox, SandboxIncident, SandboxWorkspace, faults
-from sandbox.demo_report import Check, Fact, Observed, Step, Stopwatch
+from sandbox.demo_playbook import Answer, Playbook
+from sandbox.demo_report import Check, Fact, Observed, Step
 
 NEVER: Final = "0 0 0 1 1 *"  # a timer run would mix its calls with those of a step
 PROBLEM: Final = "application/problem+json"
@@ -24,85 +23,25 @@ TICKET_URLS: Final = {
     "ServiceNow": "https://fabrikam.service-now.com/incident.do?sys_id={id}",
     "Jira": "https://northwind.atlassian.net/browse/{number}",
 }
-CALLS: Final[Mapping[str, str]] = {
-    "identity.token": "managed-identity token",
-    "arm.workspace": "GET workspace",
-    "arm.incident": "GET incident",
-    "arm.incidents": "GET incidents",
-    "arm.comment.get": "GET comment",
-    "arm.comment.put": "PUT comment",
-    "contraforce.link": "POST tickets/link",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer of the app; `calls` counts, per operation, what the sandbox was asked meanwhile."""
-
-    status: int
-    content_type: str
-    content: dict[str, Any]
-    seconds: float
-    calls: Counter[str]
-
-    @property
-    def said(self) -> str:
-        """The answer in two words, e.g. `200 linked`."""
-        return f"{self.status} {self.content.get('code') or self.content.get('status') or 'empty'}"
-
-    def observed(self, *checks: Check, facts: tuple[Fact, ...] = (), ticket: str = "") -> Observed:
-        """Return this answer, with what was checked of it, as the observation of a step."""
-        calls = ", ".join(
-            CALLS.get(name, name) + (f" x{count}" if count > 1 else "") for name, count in self.calls.items()
-        )
-        own = (("answer", f"{self.said}, in {self.seconds * 1000:.0f} ms"), ("upstream", calls or "no call"))
-        return Observed(self.said, [*own, *facts], checks, ticket=ticket, seconds=self.seconds)
-
-
-class Playbook:
-    """Calls the app as the Logic App does: with the function key and the id of a run."""
-
-    def __init__(self, http: httpx.AsyncClient, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self._http = http
-
-    async def deliver(self, body: Mapping[str, Any]) -> Answer:
-        """POST a body to the incident entrance."""
-        return await self._call("POST", "/api/incidents", json=body)
-
-    async def get(self, path: str, **query: str) -> Answer:
-        """GET an answer to a question."""
-        return await self._call("GET", path, params=query)
-
-    async def _call(self, method: str, path: str, **content: Any) -> Answer:
-        before, watch = len(self.sandbox.log.all), Stopwatch()
-        headers = {"x-ms-workflow-run-id": f"0858{uuid4().int:039}CU42"}
-        response = await self._http.request(method, path, headers=headers, **content)
-        return Answer(
-            status=response.status_code,
-            content_type=response.headers.get("Content-Type", "").partition(";")[0],
-            content=response.json() if response.content else {},
-            seconds=watch.seconds,
-            calls=Counter(request.operation for request in self.sandbox.log.all[before:]),
-        )
 
 
 class Demo:
     """Three customers, their incidents, and what is shown on them."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        contoso = sandbox.add_workspace(name="law-contoso", system="Autotask")
+    def __init__(self, sandbox: Sandbox, *, store_file: Path) -> None:
+        self._store_file = store_file
+        self.contoso = sandbox.add_workspace(name="law-contoso", system="Autotask")
         fabrikam = sandbox.add_workspace(name="law-fabrikam", system="ServiceNow")
         northwind = sandbox.add_workspace(name="law-northwind", system="Jira")
         self.settings = {
             **{name.upper(): "" for name in Settings.model_fields},  # so that no local.settings.json counts
             **sandbox.environment(),
             "TICKET_URL_TEMPLATES": json.dumps(TICKET_URLS),
+            "LINK_STORE": f"sqlite:///{store_file}",
             "RECONCILE_SCHEDULE": NEVER,
         }
         unknown = sandbox.add_workspace(name="law-tailspin")  # exists in Azure, but not in the settings
-        self.sign_ins = _incident(contoso, 3177, "Multiple failed sign-ins followed by success")
+        self.sign_ins = _incident(self.contoso, 3177, "Multiple failed sign-ins followed by success")
         self.script = _incident(fabrikam, 812, "Mail with <script>alert(1)</script> as its subject")
         self.download = _incident(northwind, 15044, "[red team] Mass download from SharePoint")
         self.foreign = _incident(unknown, 7, "Inbox rule forwards to an external address")
@@ -129,6 +68,8 @@ class Demo:
             Step("A body without the incident's id", partial(_refuse_body, playbook)),
             on(self.retried, "ContraForce fails twice, then answers", _link_despite_failures),
             on(self.waiting, "ContraForce is down", _keep_for_later),
+            on(self.waiting, "ContraForce comes back", partial(_finish_by_timer, self._store_file)),
+            Step("A rule that never fired", partial(_find_by_timer, playbook, self.contoso)),
         ]
 
 
@@ -142,7 +83,7 @@ def _described(incident: SandboxIncident) -> Fact:
 
 
 async def _health(playbook: Playbook) -> Observed:
-    answer = await playbook.get("/api/health")
+    answer = await playbook.health()
     return answer.observed(
         Check("healthy", "200 ok", answer.said),
         Check("settings accepted", "ok", answer.content.get("settings")),
@@ -152,19 +93,32 @@ async def _health(playbook: Playbook) -> Observed:
 
 async def _link(playbook: Playbook, incident: SandboxIncident, *, link_calls: int = 1) -> Observed:
     answer = await playbook.deliver(incident.trigger_body())
-    comments = [comment.message for comment in incident.comments]
-    number = incident.ticket.number if incident.ticket else "none at ContraForce"
-    named = (answer.content.get("ticket") or {}).get("number")
-    shown = (re.sub(r'(?=<a |<br>)|(?<=">)', "\n", text) for text in comments)
     return answer.observed(
         Check("200 linked", "200 linked", answer.said),
-        Check("its ticket in the answer", number, named),
+        *_ticket_checks(incident, answer),
+        Check(f"tickets/link called {link_calls}x", link_calls, answer.calls["contraforce.link"]),
+        facts=_ticket_facts(incident),
+        ticket=_number(incident),
+    )
+
+
+def _number(incident: SandboxIncident) -> str:
+    return incident.ticket.number if incident.ticket else "none at ContraForce"
+
+
+def _ticket_checks(incident: SandboxIncident, answer: Answer) -> list[Check]:
+    number, comments = _number(incident), [comment.message for comment in incident.comments]
+    return [
+        Check("its ticket in the answer", number, (answer.content.get("ticket") or {}).get("number")),
         Check("exactly one comment", 1, len(comments)),
         Check("the number in it", [True], [number in unescape(text) for text in comments]),
-        Check(f"tickets/link called {link_calls}x", link_calls, answer.calls["contraforce.link"]),
-        facts=(("ticket", f"{incident.workspace.system} {number}"), *(("comment", text) for text in shown)),
-        ticket=number,
-    )
+    ]
+
+
+def _ticket_facts(incident: SandboxIncident) -> tuple[Fact, ...]:
+    shown = (re.sub(r'(?=<a |<br>)|(?<=">)', "\n", comment.message) for comment in incident.comments)
+    ticket = f"{incident.workspace.system} {_number(incident)}"
+    return (("ticket", ticket), *(("comment", text) for text in shown))
 
 
 async def _link_again(playbook: Playbook, incident: SandboxIncident) -> Observed:
@@ -211,8 +165,7 @@ async def _keep_for_later(playbook: Playbook, incident: SandboxIncident) -> Obse
     """ContraForce stays down after this step; clearing the plan is the next one's."""
     playbook.sandbox.faults.plan("contraforce.link", faults.status(503), times=None)
     answer = await playbook.deliver(incident.trigger_body())
-    path = f"/api/incidents/{incident.name}/link"
-    record = await playbook.get(path, workspace=incident.workspace.name)
+    record = await playbook.record(incident)
     reason, retry_at = str(answer.content.get("reason")), str(answer.content.get("retryAt"))
     wait = _seconds_until(retry_at)
     return answer.observed(
@@ -224,7 +177,7 @@ async def _keep_for_later(playbook: Playbook, incident: SandboxIncident) -> Obse
         facts=(
             ("reason", reason),
             ("next try", f"{retry_at} (in {wait:.0f} s)"),
-            ("record", f"{record.said}, from GET {path}"),
+            ("record", f"{record.said}, from GET {record.path}"),
         ),
     )
 
@@ -235,3 +188,60 @@ def _seconds_until(moment: str) -> float:
         return (datetime.fromisoformat(moment) - datetime.now(UTC)).total_seconds()
     except (TypeError, ValueError):
         return 0.0
+
+
+async def _finish_by_timer(store_file: Path, playbook: Playbook, incident: SandboxIncident) -> Observed:
+    playbook.sandbox.faults.clear("contraforce.link")
+    skipped = await _make_due(store_file, incident)
+    timer = await playbook.run_timer()
+    waited = f"the {skipped:.0f} s until its next try; for that, the demo sets it to now in the link store"
+    return await _timer_observed(playbook, incident, timer, discovered=0, facts=[("skipped", waited)])
+
+
+async def _make_due(store_file: Path, incident: SandboxIncident) -> float:
+    """Set the next try of an incident's link to now, past the app; gives the seconds that this saves."""
+    store = SqliteLinkStore(store_file)
+    try:
+        link = await store.get(IncidentId.parse(incident.arm_id))
+        if link is None or link.next_try_at is None:
+            raise LookupError("nothing is owed to this incident")
+        now = datetime.now(UTC)
+        await store.replace(link.model_copy(update={"next_try_at": now, "not_before": None}))
+        return (link.next_try_at - now).total_seconds()
+    finally:
+        await store.close()
+
+
+async def _find_by_timer(playbook: Playbook, workspace: SandboxWorkspace) -> Observed:
+    incident = _incident(workspace, 3179, "Audit log was cleared")
+    timer = await playbook.run_timer()
+    facts = [_described(incident), ("delivered", "never")]
+    return await _timer_observed(playbook, incident, timer, discovered=1, facts=facts)
+
+
+async def _timer_observed(
+    playbook: Playbook, incident: SandboxIncident, timer: Answer, *, discovered: int, facts: list[Fact]
+) -> Observed:
+    """Compare what the timer did with what one incident needed: one link, one comment, no more."""
+    record = await playbook.record(incident)
+    run = timer.content.get("lastTimerRun") or {}
+    counted = {name: run.get(name) for name in ("tried", "linked", "discovered", "failedWorkspaces")}
+    expected = {"tried": 1, "linked": 1, "discovered": discovered, "failedWorkspaces": 0}
+    backlog = {name: timer.content.get(name) for name in ("oldestDueSeconds", "dead")}
+    called = tuple(timer.calls[name] for name in ("arm.incidents", "contraforce.link", "arm.comment.put"))
+    checks = [
+        Check("200 linked", "200 linked", record.said),
+        *_ticket_checks(incident, record),
+        Check("one list per workspace, one tickets/link, one PUT", (3, 1, 1), called),
+        Check("the timer counts the same", expected, counted),
+        Check("nothing due, nothing dead", {"oldestDueSeconds": None, "dead": 0}, backlog),
+    ]
+    shown = [
+        *facts,
+        ("timer", f"POST /admin/functions/reconcile, finished in {timer.seconds * 1000:.0f} ms"),
+        ("upstream", timer.upstream),
+        ("record", f"{record.said}, from GET {record.path}"),
+        *_ticket_facts(incident),
+        ("health", json.dumps({"lastTimerRun": counted, **backlog})),
+    ]
+    return Observed(record.said, shown, checks, ticket=_number(incident), seconds=timer.seconds)

@@ -1,0 +1,297 @@
+"""The link store in Azure Tables: for any number of instances.
+
+Its data model: https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
+Each workspace has a partition. In it, by row key:
+
+    link-<incident>         the record; one entity per incident, changed by ETag
+    due-<time>-<incident>   beside it while a try is owed, so that due links are a range of their own
+    dead-<incident>         beside it while it needs a person, so that they can be counted
+    watermark               of discovery
+
+A link and its index row change in one entity group transaction. With 100,000 links linked and 10 due, a run
+reads 10 index rows and 10 links.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
+from itertools import batched
+from typing import Any, Final, Self
+from uuid import uuid4
+
+import stamina
+from azure.core import MatchConditions
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.data.tables import TableTransactionError, UpdateMode
+from azure.data.tables.aio import TableClient
+
+from contraforce_sentinel.errors import StaleLink, StoreUnavailable
+from contraforce_sentinel.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.links import Link
+from contraforce_sentinel.stores import Backlog, TimerRun
+from contraforce_sentinel.stores.entities import (
+    index_row,
+    key,
+    link_row,
+    partition,
+    read_version,
+    to_entity,
+    to_link,
+    to_text,
+    to_time,
+    version_of,
+)
+
+TABLE_NAME: Final = "contraforcelinks"
+_TIMER_PARTITION: Final = "timer"
+_LAST_RUN: Final = "last-run"
+_WATERMARK: Final = "watermark"
+_EXPIRED: Final = " and (state eq 'linked' or state eq 'skipped') and created_at lt @before"
+_CONCURRENCY: Final = 32
+_PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+# An operation takes at most 10 s of tries and the last one's 5 s: with three of them and 20 s of upstreams, a
+# delivery is answered within 90 s.
+_CLIENT_OPTIONS: Final[dict[str, Any]] = {"retry_total": 0, "connection_timeout": 5, "read_timeout": 5}
+
+
+class TableLinkStore:
+    """`LinkStore` over one table, which is made with the first use."""
+
+    def __init__(self, table: TableClient) -> None:
+        self._table = table
+        self._is_made = False
+
+    @classmethod
+    def from_endpoint(cls, endpoint: str, credential: AsyncTokenCredential) -> Self:
+        """Open the tables of a storage account as an identity (role: Storage Table Data Contributor)."""
+        return cls(TableClient(endpoint, TABLE_NAME, credential=credential, **_CLIENT_OPTIONS))
+
+    @classmethod
+    def from_connection_string(cls, text: str) -> Self:
+        """Open the tables that a storage connection string names."""
+        return cls(TableClient.from_connection_string(text, TABLE_NAME, **_CLIENT_OPTIONS))
+
+    async def insert(self, link: Link) -> Link | None:
+        """See `LinkStore.insert`."""
+        row = index_row(link)
+        index = [("upsert", key(link.incident_id.workspace, row))] if row else []
+        return await self._write(link, "create", index)
+
+    async def get(self, incident_id: IncidentId) -> Link | None:
+        """See `LinkStore.get`."""
+        found = await self._get(partition(incident_id.workspace), link_row(incident_id))
+        return None if found is None else to_link(found)
+
+    async def replace(self, link: Link) -> Link:
+        """See `LinkStore.replace`."""
+        etag, old_row = read_version(link.version)
+        new_row = index_row(link)
+        index = [
+            (operation, key(link.incident_id.workspace, row))
+            for operation, row in (("delete", old_row), ("upsert", new_row))
+            if row and old_row != new_row
+        ]
+        stored = await self._write(link, "update", index, mode=UpdateMode.REPLACE, **_unchanged(etag))
+        if stored is None:
+            raise _stale(link)
+        return stored
+
+    async def delete(self, link: Link) -> None:
+        """See `LinkStore.delete`."""
+        etag, row = read_version(link.version)
+        workspace = link.incident_id.workspace
+        operations: list[Any] = [("delete", key(workspace, link_row(link.incident_id)), _unchanged(etag))]
+        if row:
+            operations.append(("delete", key(workspace, row)))
+        try:
+            await self._run(lambda: self._table.submit_transaction(operations))
+        except _Refused:
+            raise _stale(link) from None
+
+    async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
+        """See `LinkStore.known`."""
+        found: set[str] = set()
+        for batch in batched(incident_ids, _CONCURRENCY, strict=False):
+            entities = await asyncio.gather(
+                *(self._get(partition(one.workspace), link_row(one), select=["RowKey"]) for one in batch)
+            )
+            found |= {one.key for one, entity in zip(batch, entities, strict=True) if entity is not None}
+        return found
+
+    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
+        """See `LinkStore.due`."""
+        rows = await self._range(workspace_id, "due-", f"due-{to_text(now)}~", limit=limit)
+        names = [row["RowKey"].split("-", 2)[2] for row in rows]
+        links: list[Link] = []
+        for batch in batched(names, _CONCURRENCY, strict=False):
+            found = await asyncio.gather(*(self.get(IncidentId(workspace_id, name)) for name in batch))
+            links += [link for link in found if link is not None]
+        return links
+
+    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
+        """See `LinkStore.expired`; the service looks at every record of the workspace."""
+        found = await self._range(
+            workspace_id, "link-", "link.", limit=limit, more=_EXPIRED, before=before.astimezone(UTC)
+        )
+        return [to_link(entity) for entity in found]
+
+    async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
+        """See `LinkStore.backlog`."""
+        first, dead = await asyncio.gather(
+            self._range(workspace_id, "due-", "due.", limit=1),
+            self._range(workspace_id, "dead-", "dead.", limit=None),
+        )
+        oldest = to_time(first[0]["RowKey"].split("-")[1]) if first else None
+        return Backlog(oldest_due_at=oldest, dead=len(dead))
+
+    async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
+        """See `LinkStore.watermark`."""
+        found = await self._get(partition(workspace_id), _WATERMARK)
+        return None if found is None else to_time(found["created_at"])
+
+    async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        """See `LinkStore.move_watermark`."""
+        entity = {**key(workspace_id, _WATERMARK), "workspace": workspace_id.key, "created_at": to_text(to)}
+        while True:
+            found = await self._get(partition(workspace_id), _WATERMARK)
+            try:
+                if found is None:
+                    await self._run(lambda: self._table.create_entity(entity))
+                elif found["created_at"] < entity["created_at"]:
+                    change = {"mode": UpdateMode.REPLACE, **_unchanged(found.metadata["etag"])}
+                    await self._run(partial(self._table.update_entity, entity, **change))
+            except _Refused:
+                continue  # another instance has moved it: look again
+            return
+
+    async def last_run(self) -> TimerRun | None:
+        """See `LinkStore.last_run`."""
+        found = await self._get(_TIMER_PARTITION, _LAST_RUN)
+        return None if found is None else TimerRun.model_validate_json(found["run"])
+
+    async def save_run(self, run: TimerRun) -> None:
+        """See `LinkStore.save_run`."""
+        entity = {"PartitionKey": _TIMER_PARTITION, "RowKey": _LAST_RUN, "run": run.model_dump_json()}
+        await self._run(lambda: self._table.upsert_entity(entity, mode=UpdateMode.REPLACE))
+
+    async def check(self) -> None:
+        """See `LinkStore.check`; writes nothing but, the first time, the table."""
+        await self._get(_TIMER_PARTITION, _LAST_RUN)
+
+    async def close(self) -> None:
+        """See `LinkStore.close`."""
+        await self._table.close()
+
+    async def _write(self, link: Link, first: str, index: list[Any], **condition: Any) -> Link | None:
+        """Write a record and its index rows; None if it is not the expected one that is there.
+
+        A try whose answer was lost may have been carried out: the next one then finds its own mark.
+        """
+        mark = uuid4().hex
+        entity = {**to_entity(link), "written": mark}
+        operations = [(first, entity, condition), *index]
+        try:
+            done = await self._run(lambda: self._table.submit_transaction(operations))
+        except _Refused:
+            found = await self._get(entity["PartitionKey"], entity["RowKey"])
+            return to_link(found) if found is not None and found.get("written") == mark else None
+        return link.model_copy(update={"version": version_of(str(done[0]["etag"]), index_row(link))})
+
+    async def _get(self, partition: str, row: str, *, select: list[str] | None = None) -> Any:
+        async def get() -> Any:
+            try:
+                return await self._table.get_entity(partition, row, select=select)
+            except ResourceNotFoundError as error:
+                if getattr(error, "error_code", None) == "TableNotFound":
+                    raise
+                return None
+
+        return await self._run(get)
+
+    async def _range(
+        self,
+        workspace_id: WorkspaceId,
+        first: str,
+        last: str,
+        *,
+        limit: int | None,
+        more: str = "",
+        **values: Any,
+    ) -> list[Any]:
+        """Return the entities from row key `first` up to, not with, `last`, in order."""
+        query = f"PartitionKey eq @partition and RowKey ge @first and RowKey lt @last{more}"
+        parameters = {"partition": partition(workspace_id), "first": first, "last": last, **values}
+
+        async def read() -> list[Any]:
+            found: AsyncIterator[Any] = self._table.query_entities(
+                query, parameters=parameters, results_per_page=limit
+            )
+            entities: list[Any] = []
+            async for entity in found:
+                entities.append(entity)
+                if len(entities) == limit:
+                    break
+            return entities
+
+        return await self._run(read)
+
+    async def _run[T](self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do one operation, again while the service is busy. Raises `_Refused` or `StoreUnavailable`."""
+        try:
+            async for attempt in stamina.retry_context(on=_is_passing, attempts=5, timeout=10, wait_max=2):
+                with attempt:
+                    if not self._is_made:
+                        await self._make()
+                    return await work()
+        except (ResourceExistsError, ResourceModifiedError, TableTransactionError) as error:
+            if _is_refusal(error):
+                raise _Refused from None
+            raise StoreUnavailable("the table link store refused an operation") from error
+        except (AzureError, ValueError) as error:
+            self._is_made = False  # somebody may have removed the table
+            raise StoreUnavailable("the table link store cannot be used") from error
+        raise AssertionError("stamina ends with a result or an exception")
+
+    async def _make(self) -> None:
+        with suppress(ResourceExistsError):
+            await self._table.create_table()
+        self._is_made = True
+
+
+class _Refused(Exception):
+    """The entity is not as the operation expects it: there already, gone, or changed."""
+
+
+def _is_refusal(error: AzureError) -> bool:
+    """Whether a condition did not hold, by the service's own codes.
+
+    https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes
+    """
+    code = getattr(error, "error_code", None)
+    return code in {"EntityAlreadyExists", "UpdateConditionNotSatisfied", "ResourceNotFound"}
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same operation may succeed in a moment."""
+    if isinstance(error, HttpResponseError):
+        return error.status_code in _PASSING_STATUSES
+    return isinstance(error, ServiceRequestError | ServiceResponseError)
+
+
+def _stale(link: Link) -> StaleLink:
+    return StaleLink(f"the link of {link.incident_id.key} was changed by another worker")
+
+
+def _unchanged(etag: str) -> dict[str, Any]:
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}

@@ -1,0 +1,158 @@
+"""What goes wrong in one world, and when: drawn from the seed, request by request, plus outages that last."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from random import Random
+from typing import Final
+
+HOUR: Final = 3600.0
+
+
+class Fault(StrEnum):
+    """What may happen to a request on its way and at its goal."""
+
+    NONE = "none"
+    UNREACHABLE = "unreachable"  # no connection
+    LOST = "lost"  # never arrives, never answered
+    UNANSWERED = "unanswered"  # carried out, never answered
+    RESET = "reset"  # carried out, the answer breaks off in its middle
+    STATUS = "status"  # refused with `status`
+    FAILED_AFTER = "failed-after"  # carried out, and answered with `status` all the same
+    GARBAGE = "garbage"  # a gateway's page with status 200
+    WRONG_SHAPE = "wrong-shape"  # status 200, JSON that is not documented
+    REJECTED = "rejected"  # 400 with a validation code
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of one request: delays in seconds on the way there and back."""
+
+    fault: Fault = Fault.NONE
+    status: int = 200
+    retry_after: int | None = None
+    there: float = 0.05
+    back: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Every request to one service (of one workspace) meets the same fault for a while."""
+
+    service: str
+    workspace: str | None
+    start: float
+    end: float
+    fault: Fault
+    status: int
+    retry_after: int | None
+
+
+_SERVICES: Final = (
+    "contraforce.link",
+    "arm.comment",
+    "arm.incidents",
+    "arm.incident",
+    "arm.workspace",
+    "identity",
+    "arm",
+)
+_STATUSES: Final = (500, 502, 503, 503, 504, 429, 429, 401, 403, 408)
+_COMMON: Final = (
+    *(Fault.STATUS,) * 5,
+    *(Fault.UNREACHABLE, Fault.UNANSWERED, Fault.RESET) * 2,
+    *(Fault.LOST, Fault.FAILED_AFTER),
+)
+_LASTING: Final = (Fault.UNREACHABLE, Fault.LOST, Fault.UNANSWERED, *(Fault.STATUS,) * 5)
+_NEVER_FOR_CONTRAFORCE: Final = frozenset({Fault.GARBAGE, Fault.WRONG_SHAPE})
+
+
+class FaultPlan:
+    """The faults of one world; after `until` there are none any more, and nobody dies.
+
+    A world that is not `deadly` never answers tickets/link with something that kills the link for good.
+    """
+
+    def __init__(self, rng: Random, *, until: float, workspaces: list[str]) -> None:
+        self._rng = rng
+        self.until = until
+        self.deadly = rng.random() < 0.2
+        self._rate = rng.choice((0.0, 0.05, 0.15, 0.3, 0.5))
+        self._store_rate = rng.choice((0.0, 0.0, 0.02, 0.08))
+        self._death_rate = rng.choice((0.0, 0.005, 0.02, 0.05))
+        self._deaths_left = rng.randint(1, 6)
+        self._slow_rate = rng.choice((0.0, 0.0, 0.05, 0.2))
+        self.outages = [self._outage(workspaces) for _ in range(rng.choice((0, 0, 1, 1, 2, 3)))]
+
+    def fate(self, operation: str, workspace: str | None, now: float) -> Fate:
+        """Draw what becomes of a request that is sent now."""
+        rng = self._rng
+        there, back = rng.uniform(0.01, 0.2), rng.uniform(0.01, 0.2)
+        if now >= self.until:
+            return Fate(there=there, back=back)
+        for outage in self.outages:
+            if (
+                outage.start <= now < outage.end
+                and operation.startswith(outage.service)
+                and (outage.workspace in {None, workspace})
+            ):
+                return Fate(outage.fault, outage.status, outage.retry_after, there, back)
+        if rng.random() < self._slow_rate:
+            there, back = rng.uniform(0, 15), rng.uniform(0, 15)
+        if rng.random() >= self._rate:
+            return Fate(there=there, back=back)
+        fault = self._fault(operation)
+        status = 500 if fault is Fault.FAILED_AFTER else self._status(operation)
+        return Fate(fault, status, self._retry_after(status), there, back)
+
+    def of_store(self, now: float) -> tuple[str, float, float]:
+        """Draw what becomes of a store operation: "before" or "after" its effect it fails, or "" never."""
+        rng = self._rng
+        if now >= self.until:
+            return "", 0.002, 0.002
+        slow = rng.random() < self._slow_rate / 4
+        waits = (
+            (rng.uniform(0, 1.5), rng.uniform(0, 1.5))
+            if slow
+            else (rng.uniform(0, 0.02), rng.uniform(0, 0.02))
+        )
+        fails = rng.random() < self._store_rate
+        return (rng.choice(("before", "after")) if fails else ""), *waits
+
+    def kills(self, now: float) -> bool:
+        """Whether the process dies here."""
+        if now >= self.until or self._deaths_left == 0 or self._rng.random() >= self._death_rate:
+            return False
+        self._deaths_left -= 1
+        return True
+
+    def _fault(self, operation: str) -> Fault:
+        rng = self._rng
+        if operation != "contraforce.link":
+            return rng.choice((*_COMMON, Fault.GARBAGE, Fault.WRONG_SHAPE))
+        if self.deadly and rng.random() < 0.2:
+            return rng.choice((Fault.GARBAGE, Fault.WRONG_SHAPE, Fault.REJECTED))
+        return rng.choice(_COMMON)
+
+    def _status(self, operation: str) -> int:
+        # the endpoint of the identity answers its own way: no 403 without a reason
+        return self._rng.choice(_STATUSES if operation != "identity.token" else (500, 503, 429))
+
+    def _retry_after(self, status: int) -> int | None:
+        if status not in {429, 503} or self._rng.random() < 0.4:
+            return None
+        return self._rng.choice((0, 1, 3, 8, 15, 60, 300, 900, 2400))
+
+    def _outage(self, workspaces: list[str]) -> Outage:
+        rng = self._rng
+        start = rng.uniform(-0.2, 0.8) * self.until
+        service = rng.choice(_SERVICES)
+        status = self._status("identity.token" if service == "identity" else service)
+        return Outage(
+            service=service,
+            workspace=rng.choice((None, *workspaces)) if service != "identity" else None,
+            start=start,
+            end=start + rng.uniform(0.1, 1.0) * self.until,
+            fault=rng.choice(_LASTING),
+            status=status,
+            retry_after=self._retry_after(status),
+        )

@@ -1,0 +1,175 @@
+"""Watches every request and every write to the store, and says which promise is broken.
+
+The letters are those of the promises: (a) no link call once a ticket is recorded, (b) one comment, (c) every
+incident ends, (d) one call at a time and none without need, (e) no content in logs, (f) no foreign workspace.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from html import unescape
+from typing import Any, Final, Protocol
+
+from contraforce_sentinel.incidents import WorkspaceId
+from contraforce_sentinel.links import Link, Ticket
+from truth import Case, World
+from virtual_time import seconds_of
+
+_TAG: Final = re.compile(r"<[^>]*>")
+LIST_LAG_SECONDS: Final = 600.0
+"""A watermark may pass what a list did not show yet: the overlap is for that."""
+
+
+class Process(Protocol):
+    """An instance of the app; its clock is `offset` seconds ahead of the world's."""
+
+    name: str
+    offset: float
+
+
+@dataclass(slots=True, eq=False)
+class LinkCall:
+    """One tickets/link call; `outcome` is "" while it is under way."""
+
+    process: Process
+    sent_at: float
+    outcome: str = ""
+
+
+@dataclass(slots=True)
+class Wait:
+    """Nobody may ask this upstream for this incident before `until`, which `process` was told."""
+
+    process: Process
+    until: float
+    is_recorded: bool = False
+
+
+@dataclass(slots=True)
+class File:
+    """What the referee knows of one incident."""
+
+    calls: list[LinkCall] = field(default_factory=list)
+    recorded: Ticket | None = None
+    issued: set[str] = field(default_factory=set)
+    comment: tuple[str, str] | None = None
+    waits: dict[str, Wait] = field(default_factory=dict)
+    killers: set[str] = field(default_factory=set)
+
+
+class Referee:
+    """One per world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._files: dict[str, File] = {}
+
+    def file(self, case: Case) -> File:
+        """Return what is known of an incident."""
+        return self._files.setdefault(case.key, File())
+
+    def request_sent(self, process: Process, operation: str, case: Case | None, body: Any) -> LinkCall | None:
+        """A request leaves the app: is it one that may be made now?"""
+        if case is None:
+            if operation == "contraforce.link":
+                self._world.violate("f", "tickets/link for an incident that this ContraForce workspace has not")
+            return None
+        self._refuse_before_retry_after(process, operation, case)
+        if operation != "contraforce.link":
+            return None
+        file, world = self.file(case), self._world
+        if file.recorded is not None:
+            world.violate("a", f"{case.label}: tickets/link although {file.recorded.number} is recorded")
+        if any(not call.outcome for call in file.calls):
+            world.violate("d", f"{case.label}: two tickets/link calls at the same time")
+        if any(call.outcome == "ticket" for call in file.calls):
+            world.violate("d", f"{case.label}: tickets/link although an earlier call was answered with a ticket")
+        if not case.may_be_linked:
+            world.violate("skip", f"{case.label}: tickets/link for an incident that was always to be skipped")
+        if body["incident"]["number"] != str(case.facts.number):
+            world.violate("f", f"{case.label}: tickets/link with another incident's number")
+        call = LinkCall(process, world.now)
+        file.calls.append(call)
+        return call
+
+    def answered(
+        self, process: Process, operation: str, case: Case | None, status: int, retry_after: str | None
+    ) -> None:
+        """A whole answer has reached the app."""
+        if case is not None and retry_after is not None and status in {429, 503}:
+            until = self._world.now + float(retry_after)
+            self.file(case).waits[_upstream(operation)] = Wait(process, until)
+
+    def comment_arrives(self, case: Case, name: str, body: Any) -> None:
+        """Sentinel is about to store a comment."""
+        file, world = self.file(case), self._world
+        message = str(body["properties"]["message"])
+        text = unescape(_TAG.sub("\n", message))
+        ticket = file.recorded
+        if ticket is None or f"{ticket.system} ticket {ticket.number}" not in text.split("\n"):
+            world.violate("b", f"{case.label}: a comment about a ticket that is not the one recorded")
+        if file.comment is not None and file.comment != (name.lower(), message):
+            world.violate("b", f"{case.label}: a second comment, or another text in it")
+        file.comment = (name.lower(), message)
+
+    def ticket_issued(self, case: Case, number: str) -> None:
+        """ContraForce has linked a ticket, whether its answer arrives or not."""
+        self.file(case).issued.add(number)
+
+    def stored(self, process: Process, link: Link) -> None:
+        """A record was written."""
+        world = self._world
+        case = world.cases.get(link.incident_id.key)
+        if case is None:
+            world.violate("f", f"a record for an incident that is not there: {link.incident_id.key}")
+            return
+        file = self.file(case)
+        if file.recorded is not None and link.ticket != file.recorded:
+            world.violate("a", f"{case.label}: the recorded ticket {file.recorded.number} was forgotten")
+        if link.ticket is not None and link.ticket.number not in file.issued:
+            world.violate("f", f"{case.label}: the ticket {link.ticket.number} is another incident's")
+        file.recorded = link.ticket or file.recorded
+        for wait in file.waits.values():
+            wait.is_recorded |= wait.process is process and link.lease is None
+
+    def not_stored(self, process: Process, link: Link) -> None:
+        """The store refused a write, so what it held is lost."""
+        case = self._world.cases.get(link.incident_id.key)
+        if case is not None:
+            self._forget(process, case)
+
+    def died(self, process: Process) -> None:
+        """A process is gone, and with it what it had not stored."""
+        for case in self._world.cases.values():
+            self._forget(process, case)
+
+    def watermark_moved(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        """Everything that a list could show up to there has to be in the store."""
+        world = self._world
+        for case in world.cases.values():
+            is_seen = case.listed_at + LIST_LAG_SECONDS <= world.now and case.deleted_at is None
+            passed = case.workspace.arm_id.lower() == workspace_id.key and case.created <= seconds_of(to)
+            if passed and is_seen and case.in_lookback and case.key not in world.stored:
+                world.violate("watermark", f"{case.label}: the watermark has passed it, the store has it not")
+
+    def _forget(self, process: Process, case: Case) -> None:
+        file = self.file(case)
+        for call in file.calls:
+            if call.process is process and call.outcome in {"", "ticket"}:
+                call.outcome = "lost"
+        for upstream, wait in list(file.waits.items()):
+            if wait.process is process and not wait.is_recorded:
+                del file.waits[upstream]
+
+    def _refuse_before_retry_after(self, process: Process, operation: str, case: Case) -> None:
+        wait = self.file(case).waits.get(_upstream(operation))
+        if wait is None:
+            return
+        ahead = max(0.0, process.offset - wait.process.offset)
+        if self._world.now < wait.until - ahead - 0.001:
+            early = wait.until - self._world.now
+            self._world.violate("retry-after", f"{case.label}: {operation} {early:.1f} s before Retry-After")
+
+
+def _upstream(operation: str) -> str:
+    return operation.partition(".")[0]

@@ -1,0 +1,103 @@
+"""What is really so in a simulated world: its incidents, when things happen to them, and its trace."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final
+
+from contraforce_sentinel.links import Link
+from sandbox import SandboxIncident, SandboxWorkspace
+from sandbox.contraforce import ContraForce
+from sandbox.identity import ManagedIdentity
+from sandbox.resource_manager import ResourceManager
+from virtual_time import VirtualTimeLoop
+
+ARM_URL: Final = "https://arm.test"
+CONTRAFORCE_URL: Final = "https://contraforce.test"
+IDENTITY_URL: Final = "http://localhost"
+PLANTED_TITLE: Final = "planted-title-7f31"
+"""Part of every incident's title; must be in no log record."""
+
+
+@dataclass(slots=True, eq=False)
+class Case:
+    """One incident and what is true of it. Times are the loop's; `label` names it in traces and messages."""
+
+    label: str
+    facts: SandboxIncident
+    created: float
+    listed_at: float
+    ingested_at: float
+    ticket_at: float
+    rule_fires: bool
+    in_lookback: bool
+    deleted_at: float | None = None
+    may_be_skipped: bool = False
+    may_be_linked: bool = True
+    accepted: list[float] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """The key of its record."""
+        return self.facts.arm_id.lower()
+
+    @property
+    def workspace(self) -> SandboxWorkspace:
+        return self.facts.workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that did not hold; `promise` is its letter or a word."""
+
+    promise: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"({self.promise}) {self.text}"
+
+
+class World:
+    """Services, incidents, and what the store holds; everything a simulation shares."""
+
+    def __init__(self, loop: VirtualTimeLoop, *, seed: int) -> None:
+        self.loop = loop
+        self.seed = seed
+        self.identity = ManagedIdentity()
+        self.identity.base_url = IDENTITY_URL
+        self.identity.lifetime_seconds = 10 * 365 * 86_400
+        self.arm = ResourceManager(self.identity)
+        self.arm.base_url = ARM_URL
+        self.arm.audiences = {ARM_URL}
+        self.contraforce = ContraForce()
+        self.contraforce.base_url = CONTRAFORCE_URL
+        self.workspaces: list[SandboxWorkspace] = []
+        self.cases: dict[str, Case] = {}
+        self.second_ticket = False
+        self.page_size = 2
+        self.stored: dict[str, Link] = {}
+        self.violations: list[Violation] = []
+        self.trace: list[str] = []
+
+    @property
+    def now(self) -> float:
+        return self.loop.now
+
+    def note(self, text: str) -> None:
+        """Add a line to the trace."""
+        self.trace.append(f"{self.loop.now:.6f} {text}")
+
+    def violate(self, promise: str, text: str) -> None:
+        """Record that a promise did not hold."""
+        self.note(f"VIOLATION ({promise}) {text}")
+        self.violations.append(Violation(promise, f"at {self.loop.now:.1f} s: {text}"))
+
+    def case_of(self, contraforce_id: str, incident_name: str) -> Case | None:
+        """Return the incident that ContraForce is told of."""
+        for case in self.cases.values():
+            if (case.workspace.contraforce_id, case.facts.name.lower()) == (contraforce_id, incident_name):
+                return case
+        return None
+
+    def digest(self) -> str:
+        """Return a hash of everything that happened."""
+        return hashlib.sha256("\n".join(self.trace).encode()).hexdigest()

@@ -1,0 +1,245 @@
+"""What the timer needs of a link store, over every store: due, known, expired, backlog, watermarks, runs."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from azure.core.exceptions import ServiceResponseError
+from azure.data.tables.aio import TableClient
+from store_fixtures import ACCOUNT, KEY, OpenStore
+
+from contraforce_sentinel.errors import StaleLink, StoreUnavailable, Upstream, UpstreamRejected
+from contraforce_sentinel.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.links import Link, Ticket, TicketSystem
+from contraforce_sentinel.stores import Backlog, LinkStore, TimerRun
+from contraforce_sentinel.stores.tables import TableLinkStore
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ONE = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-one")
+OTHER = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-other")
+TICKET = Ticket(system=TicketSystem.JIRA, number="SEC-1")
+
+
+def link(*, workspace: WorkspaceId = ONE, name: str | None = None, due: datetime | None = NOW) -> Link:
+    incident_id = IncidentId(workspace, name or str(uuid4()))
+    return Link(incident_id=incident_id, next_try_at=due, created_at=NOW, updated_at=NOW)
+
+
+async def add(store: LinkStore, *links: Link) -> list[Link]:
+    stored = await asyncio.gather(*(store.insert(one) for one in links))
+    return [one for one in stored if one is not None]
+
+
+def names(links: list[Link]) -> list[str]:
+    return [one.incident_id.name for one in links]
+
+
+async def test_due_links_come_longest_waiting_first_and_no_others(store: LinkStore) -> None:
+    waits = {"c": 1, "a": 3, "b": 2}
+    await add(store, *(link(name=name, due=NOW - timedelta(hours=hours)) for name, hours in waits.items()))
+    await add(store, link(due=NOW + timedelta(seconds=1)), link(due=None), link(workspace=OTHER))
+    assert names(await store.due(ONE, now=NOW, limit=10)) == ["a", "b", "c"]
+    assert names(await store.due(ONE, now=NOW, limit=2)) == ["a", "b"]
+    assert names(await store.due(ONE, now=NOW - timedelta(hours=2), limit=10)) == ["a", "b"]
+
+
+async def test_a_link_that_is_due_now_is_due(store: LinkStore) -> None:
+    await add(store, link(name="a", due=NOW))
+    assert names(await store.due(ONE, now=NOW, limit=10)) == ["a"]
+
+
+async def test_a_due_link_can_be_replaced_as_it_was_read(store: LinkStore) -> None:
+    await add(store, link(name="a"))
+    (found,) = await store.due(ONE, now=NOW, limit=10)
+    await store.replace(found.linked(now=NOW))
+    assert await store.due(ONE, now=NOW, limit=10) == []
+    with pytest.raises(StaleLink):
+        await store.replace(found.linked(now=NOW))
+
+
+async def test_a_link_is_due_under_its_newest_time_only(store: LinkStore) -> None:
+    (first,) = await add(store, link(name="a"))
+    second = await store.replace(first.claimed(owner="x", now=NOW))
+    assert await store.due(ONE, now=NOW, limit=10) == []
+    third = await store.replace(second.released(now=NOW + timedelta(hours=1)))
+    later = await store.due(ONE, now=NOW + timedelta(hours=2), limit=10)
+    assert [one.version for one in later] == [third.version]
+
+
+async def test_known_tells_1200_incidents_apart(store: LinkStore) -> None:
+    incidents = [IncidentId(ONE, f"i-{number}") for number in range(1200)]
+    await add(store, *(link(name=one.name, due=None) for one in incidents[::40]))
+    asked = [IncidentId(one.workspace, one.name.upper()) for one in incidents]
+    assert await store.known(asked) == {one.key for one in incidents[::40]}
+    assert await store.known([]) == set()
+
+
+async def test_expired_are_old_linked_and_skipped_records_of_the_workspace(store: LinkStore) -> None:
+    old = NOW - timedelta(days=91)
+
+    def aged(name: str, workspace: WorkspaceId = ONE) -> Link:
+        return link(name=name, workspace=workspace, due=None).model_copy(update={"created_at": old})
+
+    refusal = UpstreamRejected("no", upstream=Upstream.CONTRAFORCE, code="X")
+    await add(
+        store,
+        aged("linked").linked(now=NOW),
+        aged("skipped").skipped("closed", now=NOW),
+        aged("dead").failed(refusal, now=NOW, jitter=0),
+        aged("pending").released(now=NOW),
+        aged("elsewhere", OTHER).linked(now=NOW),
+        link(name="young", due=None).linked(now=NOW),
+    )
+    before = NOW - timedelta(days=90)
+    found = await store.expired(ONE, before=before, limit=10)
+    assert sorted(names(found)) == ["linked", "skipped"]
+    assert len(await store.expired(ONE, before=before, limit=1)) == 1
+    assert await store.expired(ONE, before=old, limit=10) == []
+    for one in found:
+        await store.delete(one)
+    assert await store.expired(ONE, before=before, limit=10) == []
+
+
+async def test_the_backlog_is_the_oldest_next_try_and_the_number_of_dead(store: LinkStore) -> None:
+    assert await store.backlog(ONE) == Backlog()
+    refusal = UpstreamRejected("no", upstream=Upstream.CONTRAFORCE, code="X")
+    await add(store, link(due=NOW + timedelta(hours=1)), link(due=NOW - timedelta(hours=1)))
+    dead = await add(store, *(link().failed(refusal, now=NOW, jitter=0) for _ in range(3)))
+    await add(store, link(workspace=OTHER).failed(refusal, now=NOW, jitter=0))
+    assert await store.backlog(ONE) == Backlog(oldest_due_at=NOW - timedelta(hours=1), dead=3)
+    await store.replace(dead[0].linked(now=NOW))
+    assert (await store.backlog(ONE)).dead == 2
+
+
+async def test_a_watermark_moves_forward_only_and_per_workspace(open_store: OpenStore) -> None:
+    stores = [open_store() for _ in range(3)]
+    assert await stores[0].watermark(ONE) is None
+    times = [NOW + timedelta(microseconds=number) for number in (5, 1, 4, 2, 3)]
+    for store, time in zip(stores * 2, times, strict=False):
+        await store.move_watermark(ONE, time)
+    assert await stores[0].watermark(ONE) == times[0]
+    assert await stores[0].watermark(OTHER) is None
+    racing = [NOW + timedelta(minutes=minute) for minute in range(30)]
+    await asyncio.gather(*(stores[n % 3].move_watermark(ONE, time) for n, time in enumerate(racing)))
+    assert await stores[1].watermark(ONE) == racing[-1]
+
+
+async def test_the_last_run_is_remembered(open_store: OpenStore) -> None:
+    store, another = open_store(), open_store()
+    assert await store.last_run() is None
+    run = TimerRun(started_at=NOW, finished_at=NOW, linked=3, backlog=Backlog(dead=1, oldest_due_at=NOW))
+    await store.save_run(run.model_copy(update={"linked": 1}))
+    await store.save_run(run)
+    assert await another.last_run() == run
+
+
+async def test_two_stores_racing_for_50_due_links_have_one_winner_each(open_store: OpenStore) -> None:
+    stores = open_store(), open_store()
+    await add(stores[0], *(link() for _ in range(50)))
+    due = [await store.due(ONE, now=NOW, limit=100) for store in stores]
+    tries = [
+        (store, one.claimed(owner=str(number), now=NOW))
+        for number, store in enumerate(stores)
+        for one in due[number]
+    ]
+    results = await asyncio.gather(*(store.replace(one) for store, one in tries), return_exceptions=True)
+    assert Counter(type(result) for result in results) == {Link: 50, StaleLink: 50}
+
+
+@pytest.fixture
+async def table(azurite: str) -> Any:
+    async with TableClient.from_connection_string(azurite, f"t{uuid4().hex}") as client:
+        yield client
+
+
+async def test_a_linked_incident_is_one_entity_and_no_index_row_stays_behind(table: TableClient) -> None:
+    store = TableLinkStore(table)
+    (first,) = await add(store, link(name="a"))
+    claimed = await store.replace(first.claimed(owner="x", now=NOW))
+    ticketed = await store.replace(claimed.ticketed(TICKET, request_id=None, now=NOW))
+    refusal = UpstreamRejected("no", upstream=Upstream.SENTINEL, code="X")
+    dead = await store.replace(ticketed.failed(refusal, now=NOW, jitter=0))
+    assert sorted([one["RowKey"] async for one in table.list_entities()]) == ["dead-a", "link-a"]
+    await store.replace(dead.linked(now=NOW))
+    assert [one["RowKey"] async for one in table.list_entities()] == ["link-a"]
+
+
+async def test_10_due_among_2000_linked_are_10_index_rows_and_10_links_read(
+    table: TableClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = TableLinkStore(table)
+    for batch in range(20):
+        await add(store, *(link(name=f"l-{batch}-{n}", due=None).linked(now=NOW) for n in range(100)))
+    await add(store, *(link(name=f"d-{n}") for n in range(10)))
+    read: list[str] = []
+
+    def hook(response: Any) -> None:
+        found = response.http_response.json()
+        read.extend(one["RowKey"] for one in found.get("value", [found]))
+
+    for name in ("query_entities", "get_entity"):
+        method = getattr(table, name)
+        monkeypatch.setattr(
+            table, name, lambda *a, _method=method, **k: _method(*a, raw_response_hook=hook, **k)
+        )
+    assert len(await store.due(ONE, now=NOW, limit=300)) == 10
+    assert Counter(row.split("-")[0] for row in read) == {"due": 10, "link": 10}
+
+
+async def test_a_write_whose_answer_was_lost_is_repeated_and_is_no_conflict(
+    table: TableClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every transaction takes effect, and every first answer to one is lost on the way."""
+    store, submit, lost = TableLinkStore(table), table.submit_transaction, 0
+
+    async def lossy(operations: Any) -> Any:
+        nonlocal lost
+        done = await submit(operations)
+        lost += 1
+        if lost % 2:
+            raise ServiceResponseError("the answer was lost")
+        return done
+
+    monkeypatch.setattr(table, "submit_transaction", lossy)
+    (first,) = await add(store, link(name="a"))
+    claimed = await store.replace(first.claimed(owner="x", now=NOW))
+    assert await store.get(first.incident_id) == claimed
+    with pytest.raises(StaleLink):
+        await store.replace(first.claimed(owner="x", now=NOW))
+    assert await store.insert(link(name="a")) is None
+
+
+async def test_tables_out_of_reach_or_with_a_wrong_key_are_unavailable_and_the_key_is_not_told(
+    azurite: str,
+) -> None:
+    wrong = azurite.replace(KEY, "c2VjcmV0LXBsYW50ZWQ=")
+    closed = f"AccountName={ACCOUNT};AccountKey={KEY};TableEndpoint=http://127.0.0.1:1/{ACCOUNT};"
+    for connection in (wrong, closed):
+        store = TableLinkStore.from_connection_string(connection)
+        with pytest.raises(StoreUnavailable) as refused:
+            await store.check()
+        told = f"{refused.value} {refused.value.__cause__}"
+        assert "c2Vj" not in told
+        assert KEY not in told
+        await store.close()
+
+
+async def test_a_table_that_is_removed_is_unavailable_and_then_made_again(table: TableClient) -> None:
+    store = TableLinkStore(table)
+    await store.check()
+    await table.delete_table()
+    with pytest.raises(StoreUnavailable):
+        await store.get(IncidentId(ONE, "a"))
+    assert await store.get(IncidentId(ONE, "a")) is None
+
+
+async def test_an_unreadable_record_is_unavailable(table: TableClient) -> None:
+    store = TableLinkStore(table)
+    (stored,) = await add(store, link(name="a"))
+    entity: Any = await anext(table.query_entities("RowKey eq 'link-a'"))
+    await table.upsert_entity({**entity, "record": '{"incident_id": "x"}'})
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        await store.get(stored.incident_id)
