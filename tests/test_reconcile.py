@@ -327,6 +327,22 @@ async def test_old_records_are_removed_but_none_that_discovery_could_still_see(
     assert Counter(call.key for call in app.sandbox.log.of("contraforce.link")).most_common(1)[0][1] == 1
 
 
+async def test_more_old_records_than_a_batch_holds_are_removed_in_one_run(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(app, monkeypatch, LINK_RETENTION_DAYS="30")
+    monkeypatch.setattr(reconcile, "_REMOVED_AT_ONCE", 3)
+    for _ in range(10):
+        app.workspace.add_incident(status="Closed", created=clock())
+    await app.reconcile()
+    clock.forward(days=31)
+    app.workspace.add_incident(created=clock() - timedelta(minutes=1))
+    await app.reconcile()
+    run = await current_app().store.last_run()
+    assert run is not None
+    assert run.removed == 10
+
+
 async def test_a_failed_workspace_keeps_its_old_records(app: App, clock: Clock, monkeypatch: Any) -> None:
     configure(app, monkeypatch, LINK_RETENTION_DAYS="30")
     incident = app.workspace.add_incident()

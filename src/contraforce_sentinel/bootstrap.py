@@ -87,7 +87,7 @@ def _open_store(settings: Settings, resources: AsyncExitStack) -> LinkStore:
         from contraforce_sentinel.stores.tables import TableLinkStore  # noqa: PLC0415 - only where it is used
 
         if settings.table_endpoint is not None:
-            credential = ManagedIdentityCredential(client_id=settings.azure_client_id)
+            credential = ManagedIdentityCredential(client_id=settings.azure_client_id, retry_total=2)
             resources.push_async_callback(credential.close)
             store = TableLinkStore.from_endpoint(settings.table_endpoint, credential)
         else:

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -30,7 +31,7 @@ OVERLAP: Final = timedelta(hours=1)
 
 _CONCURRENCY: Final = 20
 _DUE_PER_WORKSPACE: Final = 4 * PUTS
-_REMOVED_PER_WORKSPACE: Final = 100
+_REMOVED_AT_ONCE: Final = 100
 _FAILURES_OF_AN_OUTAGE: Final = 3
 _EVERYWHERE: Final = frozenset({"contraforce-unavailable", "identity-unavailable", "identity-unauthorized"})
 _BEFORE_THE_TICKET: Final = frozenset(
@@ -79,6 +80,7 @@ class _Run:
 
     started_at: datetime
     until: float
+    is_first_of_the_day: bool
     outages: Outages = field(default_factory=Outages)
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENCY))
     tried: int = 0
@@ -119,7 +121,12 @@ class Reconciler:
 
     async def run(self) -> TimerRun:
         """Run once, for at most `RUN_SECONDS`. Raises `StoreUnavailable` if the report cannot be kept."""
-        run = _Run(self._clock(), asyncio.get_running_loop().time() + RUN_SECONDS)
+        now, last = self._clock(), await self._store.last_run()
+        run = _Run(
+            started_at=now,
+            until=asyncio.get_running_loop().time() + RUN_SECONDS,
+            is_first_of_the_day=last is None or last.started_at.date() != now.date(),
+        )
         served = await asyncio.gather(
             *(self._serve(workspace, run) for workspace in self._workspaces), return_exceptions=True
         )
@@ -147,7 +154,8 @@ class Reconciler:
             await self._try_due(workspace, {}, run)
             found = await self._discover(workspace, run)
             await self._try_due(workspace, found, run)
-            await self._remove_old(workspace, run)
+            if run.is_first_of_the_day:
+                await self._remove_old(workspace, run)
         except (UpstreamError, StoreUnavailable) as error:
             run.failed_workspaces += 1
             event(
@@ -222,20 +230,19 @@ class Reconciler:
         return await self._store.insert(link) is not None and reason is None
 
     async def _remove_old(self, workspace: WorkspaceId, run: _Run) -> None:
-        """Remove finished records, a batch a run, but none whose incident discovery could still see.
+        """Remove finished records, in batches, but none whose incident discovery could still see.
 
         A record is younger than its incident, up to the difference of clocks, for which `OVERLAP` is ample.
         """
-        if run.is_over():
-            return
         unseen = await self._sees_since(workspace) - OVERLAP
         before = min(self._clock() - self._retention, unseen)
-        for link in await self._store.expired(workspace, before=before, limit=_REMOVED_PER_WORKSPACE):
-            try:
-                await self._store.delete(link)
-            except StaleLink:
-                continue  # a delivery has just used it
-            run.removed += 1
+        batch: list[Link] | None = None
+        while not run.is_over() and (batch is None or len(batch) == _REMOVED_AT_ONCE):
+            batch = await self._store.expired(workspace, before=before, limit=_REMOVED_AT_ONCE)
+            for link in batch:
+                with suppress(StaleLink):  # a delivery has just used it
+                    await self._store.delete(link)
+                    run.removed += 1
 
 
 def _report(report: TimerRun) -> None:

@@ -55,6 +55,7 @@ class File:
     comment: tuple[str, str] | None = None
     waits: dict[str, Wait] = field(default_factory=dict)
     killers: set[str] = field(default_factory=set)
+    unknown_at: list[float] = field(default_factory=list)
 
 
 class Referee:
@@ -72,7 +73,9 @@ class Referee:
         """A request leaves the app: is it one that may be made now?"""
         if case is None:
             if operation == "contraforce.link":
-                self._world.violate("f", "tickets/link for an incident that this ContraForce workspace has not")
+                self._world.violate(
+                    "f", "tickets/link for an incident that this ContraForce workspace has not"
+                )
             return None
         self._refuse_before_retry_after(process, operation, case)
         if operation != "contraforce.link":
@@ -83,7 +86,9 @@ class Referee:
         if any(not call.outcome for call in file.calls):
             world.violate("d", f"{case.label}: two tickets/link calls at the same time")
         if any(call.outcome == "ticket" for call in file.calls):
-            world.violate("d", f"{case.label}: tickets/link although an earlier call was answered with a ticket")
+            world.violate(
+                "d", f"{case.label}: tickets/link although an earlier call was answered with a ticket"
+            )
         if not case.may_be_linked:
             world.violate("skip", f"{case.label}: tickets/link for an incident that was always to be skipped")
         if body["incident"]["number"] != str(case.facts.number):

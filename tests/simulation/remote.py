@@ -67,7 +67,9 @@ class Remote:
             body=loads(content) if content else None,
         )
         case = self._case(route, path, groups, request)
-        workspace = path.lower().split("/providers/microsoft.securityinsights")[0] if "group" in groups else None
+        workspace = (
+            path.lower().split("/providers/microsoft.securityinsights")[0] if "group" in groups else None
+        )
         if case is not None:
             workspace = case.workspace.arm_id.lower()
         return Call(request, route, groups, workspace, case)
@@ -108,7 +110,10 @@ class Remote:
         if case is None:  # the referee has noted it
             return _refusal(call.operation, Fate(Fault.STATUS, 403))
         contraforce, key = world.contraforce, case.facts.key
-        for held, since in ((contraforce.not_ingested, case.ingested_at), (contraforce.without_ticket, case.ticket_at)):
+        for held, since in (
+            (contraforce.not_ingested, case.ingested_at),
+            (contraforce.without_ticket, case.ticket_at),
+        ):
             held.set(key, None) if world.now < since else held.lift(key)
         if world.second_ticket and world.now >= max(case.ingested_at, case.ticket_at):
             contraforce.links.pop(key, None)
@@ -126,7 +131,9 @@ class Remote:
             return call.route.handle(call.request, call.groups)
         cases = [case for case in world.cases.values() if case.workspace is workspace]
         shown = {case.facts.name.lower(): case.facts for case in cases if case.listed_at <= world.now}
-        deleted = {case.facts.name for case in cases if case.deleted_at is not None and case.deleted_at <= world.now}
+        deleted = {
+            case.facts.name for case in cases if case.deleted_at is not None and case.deleted_at <= world.now
+        }
         query = {**call.request.query, "$top": str(world.page_size)}
         request = LoggedRequest(
             operation="arm.incidents",
@@ -143,7 +150,9 @@ class Remote:
         page = [found for found in answer.body["value"] if found["name"] not in deleted]
         return Answer(200, {**answer.body, "value": page})
 
-    def _case(self, route: Route, path: str, groups: Mapping[str, str], request: LoggedRequest) -> Case | None:
+    def _case(
+        self, route: Route, path: str, groups: Mapping[str, str], request: LoggedRequest
+    ) -> Case | None:
         if route.operation == "contraforce.link":
             incident = request.body.get("incident", {}) if isinstance(request.body, dict) else {}
             return self._world.case_of(groups["workspace"].lower(), str(incident.get("id", "")).lower())

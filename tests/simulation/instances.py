@@ -1,0 +1,185 @@
+"""Instances of the app: wired as in production, except that transports and store are in memory. They die."""
+
+import asyncio
+import base64
+from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, Final
+from unittest.mock import patch
+from uuid import UUID
+
+import httpx
+
+from contraforce_sentinel import answers, contraforce, reconcile, resource_manager
+from contraforce_sentinel.contraforce import ContraForce
+from contraforce_sentinel.errors import NotAnIncident, StoreUnavailable, TicketLinkError, WorkspaceNotConfigured
+from contraforce_sentinel.incidents import Severity, WorkspaceId
+from contraforce_sentinel.linking import TicketLinking
+from contraforce_sentinel.pacing import Pace
+from contraforce_sentinel.payloads import parse_delivery
+from contraforce_sentinel.reconcile import Reconciler
+from contraforce_sentinel.resource_manager import ResourceManager
+from contraforce_sentinel.sentinel import Sentinel
+from contraforce_sentinel.settings import WorkspaceMapping
+from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from contraforce_sentinel.workspaces import Workspaces
+from faultplan import FaultPlan
+from referee import Referee
+from remote import Remote
+from truth import ARM_URL, World
+from virtual_time import wall
+from watched_store import WatchedStore
+from wire import AzureTransport, HttpxTransport, Wire
+
+MINIMUM_SEVERITY: Final = Severity.LOW
+LOOKBACK: Final = timedelta(hours=24)
+ANSWER_SECONDS: Final = 90.0
+HOST_TIMEOUT_SECONDS: Final = 300.0
+
+
+class Machine:
+    """Everything that instances share: the services, the store, the faults."""
+
+    def __init__(self, world: World, faults: FaultPlan, *, retention: timedelta) -> None:
+        self.world = world
+        self.faults = faults
+        self.retention = retention
+        self.referee = Referee(world)
+        self.remote = Remote(world, self.referee)
+        self.store: SqliteLinkStore
+
+
+class Instance:
+    """One process of the app from its start to its death."""
+
+    def __init__(self, name: str, offset: float, machine: Machine) -> None:
+        self.name = name
+        self.offset = offset
+        self.alive = True
+        self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.is_reconciling = False
+        self.runs: list[float] = []
+        self._machine = machine
+        self._world = machine.world
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._wire(machine)
+
+    async def post(self, body: bytes) -> int | None:
+        """Deliver a body; return the status of the answer, None if the process died over it."""
+        return await self._outlived(self._post(body))
+
+    async def reconcile(self) -> None:
+        """Let the timer run, unless it still does."""
+        if not self.is_reconciling:
+            await self._outlived(self._reconcile())
+
+    async def step(self, what: str) -> None:
+        """Let death come between two steps; a dead process takes no further one."""
+        if self.alive and self._machine.faults.kills(self._world.now):
+            self._world.note(f"{self.name} dies {what}")
+            self.alive = False
+            self.died.set_result(None)
+            self._machine.referee.died(self)
+        if not self.alive:
+            await asyncio.get_running_loop().create_future()
+
+    async def _outlived[T](self, work: Any) -> Any:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.append(task)
+        await asyncio.wait([task, self.died], return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if self.alive and task.done() else None
+
+    async def _post(self, body: bytes) -> int:
+        started = self._world.now
+        try:
+            delivery = parse_delivery(body, content_type="application/json")
+            answer = answers.for_outcome(await self._linking.link(delivery, trigger="http"))
+        except (StoreUnavailable, NotAnIncident, WorkspaceNotConfigured) as error:
+            answer = answers.for_error(error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
+            self._world.violate("raises", f"a delivery raised {error!r}")
+            return 500
+        self._world.note(f"{self.name} answers {answer.status.value}")
+        if self._world.now - started > ANSWER_SECONDS:
+            self._world.violate("time", f"a delivery took {self._world.now - started:.1f} s")
+        return answer.status.value
+
+    async def _reconcile(self) -> None:
+        started, self.is_reconciling = self._world.now, True
+        try:
+            await self._reconciler.run()
+            self.runs.append(started)
+        except StoreUnavailable:
+            self._world.note(f"{self.name} run fails")
+        except (Exception, TicketLinkError) as error:  # noqa: BLE001
+            self._world.violate("raises", f"the timer raised {error!r}")
+        self.is_reconciling = False
+        if self._world.now - started > HOST_TIMEOUT_SECONDS:
+            self._world.violate("time", f"a run took {self._world.now - started:.1f} s")
+
+    def _clock(self) -> datetime:
+        return wall(self._world.now + self.offset)
+
+    def _wire(self, machine: Machine) -> None:
+        world, faults, referee = machine.world, machine.faults, machine.referee
+        wire = Wire(self, world=world, remote=machine.remote, faults=faults, referee=referee)
+        store = WatchedStore(machine.store, self, world=world, faults=faults, referee=referee)
+        mappings = [
+            WorkspaceMapping(workspace=workspace.arm_id, contraforceWorkspaceId=UUID(workspace.contraforce_id))  # type: ignore[arg-type]
+            for workspace in world.workspaces
+        ]
+        manager = _resource_manager(
+            AzureTransport(wire, read_seconds=resource_manager._READ_SECONDS), world.identity.client_ids[0]
+        )
+        http = httpx.AsyncClient(
+            auth=httpx.BasicAuth(world.contraforce.client_id, world.contraforce.client_secret),
+            timeout=contraforce._TIMEOUT,
+            transport=HttpxTransport(wire),
+            trust_env=False,
+        )
+        workspaces = Workspaces(mappings, resource_manager=manager)
+        pace = Pace()
+        sentinel = Sentinel(manager, pace=pace)
+        self._linking = TicketLinking(
+            workspaces=workspaces,
+            contraforce=ContraForce(http, base_url=world.contraforce.api_url),
+            sentinel=sentinel,
+            store=store,
+            minimum_severity=MINIMUM_SEVERITY,
+            ticket_url_templates={},
+            clock=self._clock,
+        )
+        self._reconciler = Reconciler(
+            workspaces=[mapping.workspace for mapping in mappings],
+            linking=self._linking,
+            sentinel=sentinel,
+            store=store,
+            pace=pace,
+            minimum_severity=MINIMUM_SEVERITY,
+            lookback=LOOKBACK,
+            retention=machine.retention,
+            clock=self._clock,
+        )
+
+
+def _resource_manager(transport: AzureTransport, client_id: str) -> ResourceManager:
+    """Build one over a given transport; its own would open sockets and read certificates."""
+    no_session = SimpleNamespace(
+        ClientSession=lambda **_: None, TCPConnector=lambda **_: None, DummyCookieJar=lambda: None
+    )
+    with patch.multiple(
+        resource_manager,
+        AioHttpTransport=lambda **_: transport,
+        aiohttp=no_session,
+        ssl=SimpleNamespace(create_default_context=lambda: None),
+    ):
+        return ResourceManager(endpoint=ARM_URL, client_id=client_id)
+
+
+def secrets(world: World) -> list[str]:
+    """Return what must never be seen in a log record."""
+    pair = f"{world.contraforce.client_id}:{world.contraforce.client_secret}".encode()
+    return [world.contraforce.client_secret, base64.b64encode(pair).decode(), world.identity.header]
+
+
+__all__ = ["Instance", "Machine", "WorkspaceId", "reconcile", "secrets"]

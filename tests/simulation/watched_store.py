@@ -1,0 +1,148 @@
+"""The real SQLite store, in memory, behind faults and under the referee's eyes."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor, Future
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from contraforce_sentinel.errors import StoreUnavailable
+from contraforce_sentinel.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.links import Link
+from contraforce_sentinel.stores import Backlog, TimerRun
+from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from faultplan import FaultPlan
+from referee import Referee
+from truth import World
+from wire import Mortal
+
+
+class _AtOnce(Executor):
+    """Runs the work where it is submitted: no thread, so no order that chance decides."""
+
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - as an executor does
+            future.set_exception(error)
+        return future
+
+
+def open_store() -> SqliteLinkStore:
+    """Return the store that all instances of a world share."""
+    store = SqliteLinkStore(Path(":memory:"))
+    store._thread.shutdown()
+    store._thread = _AtOnce()  # type: ignore[assignment] # declared as a thread pool
+    return store
+
+
+class WatchedStore:
+    """One instance's view of the shared store; `LinkStore` again."""
+
+    def __init__(
+        self, store: SqliteLinkStore, process: Mortal, *, world: World, faults: FaultPlan, referee: Referee
+    ) -> None:
+        self._store = store
+        self._process = process
+        self._world = world
+        self._faults = faults
+        self._referee = referee
+
+    async def insert(self, link: Link) -> Link | None:
+        def seen(stored: Link | None) -> None:
+            if stored is not None:
+                self._wrote(stored)
+
+        return await self._do("insert", link, lambda: self._store.insert(link), seen)
+
+    async def get(self, incident_id: IncidentId) -> Link | None:
+        return await self._do("get", incident_id.key, lambda: self._store.get(incident_id))
+
+    async def replace(self, link: Link) -> Link:
+        return await self._do("replace", link, lambda: self._store.replace(link), self._wrote)
+
+    async def delete(self, link: Link) -> None:
+        def seen(_: None) -> None:
+            self._world.stored.pop(link.incident_id.key, None)
+
+        await self._do("delete", link, lambda: self._store.delete(link), seen)
+
+    async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
+        return await self._do("known", "", lambda: self._store.known(incident_ids))
+
+    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
+        return await self._do("due", "", lambda: self._store.due(workspace_id, now=now, limit=limit))
+
+    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
+        return await self._do(
+            "expired", "", lambda: self._store.expired(workspace_id, before=before, limit=limit)
+        )
+
+    async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
+        return await self._do("backlog", "", lambda: self._store.backlog(workspace_id))
+
+    async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
+        return await self._do("watermark", "", lambda: self._store.watermark(workspace_id))
+
+    async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        def seen(_: None) -> None:
+            self._referee.watermark_moved(workspace_id, to)
+
+        await self._do("move_watermark", "", lambda: self._store.move_watermark(workspace_id, to), seen)
+
+    async def last_run(self) -> TimerRun | None:
+        return await self._do("last_run", "", self._store.last_run)
+
+    async def save_run(self, run: TimerRun) -> None:
+        await self._do("save_run", "", lambda: self._store.save_run(run))
+
+    async def check(self) -> None:
+        await self._do("check", "", self._store.check)
+
+    async def close(self) -> None:
+        """The shared store stays open for the other instances."""
+
+    def _wrote(self, link: Link) -> None:
+        self._world.stored[link.incident_id.key] = link
+        self._referee.stored(self._process, link)
+
+    async def _do[T](
+        self,
+        name: str,
+        subject: Link | str,
+        work: Callable[[], Awaitable[T]],
+        seen: Callable[[T], Any] | None = None,
+    ) -> T:
+        """Do one operation: it may fail before it has its effect, or after; the process may die at both."""
+        faults, process = self._faults, self._process
+        label = _label(self._world, process, name, subject)
+        await process.step(f"before {label}")
+        fails, there, back = faults.of_store(self._world.now)
+        await asyncio.sleep(there)
+        if fails == "before":
+            self._lose(label, subject)
+        await process.step(f"at {label}")
+        result = await work()
+        if seen is not None:
+            self._world.note(label)
+            seen(result)
+        await process.step(f"after {label}")
+        await asyncio.sleep(back)
+        if fails == "after":
+            self._lose(label, subject)
+        return result
+
+    def _lose(self, label: str, subject: Link | str) -> None:
+        self._world.note(f"{label} fails")
+        if isinstance(subject, Link):
+            self._referee.not_stored(self._process, subject)
+        raise StoreUnavailable("the simulated store is out of reach")
+
+
+def _label(world: World, process: Mortal, name: str, subject: Link | str) -> str:
+    key = subject.incident_id.key if isinstance(subject, Link) else subject
+    case = world.cases.get(key)
+    state = f" {subject.state} {subject.reason}" if isinstance(subject, Link) else ""
+    return f"{process.name} store.{name} {case.label if case else ''}{state}"

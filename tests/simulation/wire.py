@@ -1,0 +1,234 @@
+"""The way between an instance and the remote services: two in-memory transports over one exchange.
+
+What is on top of them is real: httpx, azure-core's pipeline, the Sentinel SDK, azure-identity.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from types import TracebackType
+from typing import Any, Final, Protocol, Self
+
+import httpx
+from azure.core.exceptions import (
+    IncompleteReadError,
+    ServiceRequestError,
+    ServiceResponseTimeoutError,
+)
+from azure.core.pipeline.transport import AsyncHttpResponse, AsyncHttpTransport
+from azure.core.rest import HttpRequest
+from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
+from azure.core.utils import case_insensitive_dict
+
+from faultplan import Fate, Fault, FaultPlan
+from referee import LinkCall, Process, Referee
+from remote import Call, Remote
+from sandbox.service import Answer
+from truth import World
+
+
+
+class Mortal(Process, Protocol):
+    """A process that may die between two steps; `step` does not return then."""
+
+    async def step(self, what: str) -> None: ...
+
+
+class Unreachable(Exception):
+    """No connection."""
+
+
+class NoAnswer(Exception):
+    """None within the read timeout."""
+
+
+class BrokenOff(Exception):
+    """The answer ended in its middle."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class Wire:
+    """One instance's way to all services."""
+
+    def __init__(
+        self, process: Mortal, *, world: World, remote: Remote, faults: FaultPlan, referee: Referee
+    ) -> None:
+        self._process = process
+        self._world = world
+        self._remote = remote
+        self._faults = faults
+        self._referee = referee
+
+    async def exchange(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes, *, read_seconds: float
+    ) -> Answer:
+        """Send a request and wait for its answer. Raises `Unreachable`, `NoAnswer` or `BrokenOff`."""
+        call = self._remote.read(method, url, headers, content)
+        label = f"{self._process.name} {call.operation} {call.case.label if call.case else ''}"
+        await self._process.step(f"before {label}")
+        fate = self._faults.fate(call.operation, call.workspace, self._world.now)
+        self._world.note(f"{label} sent {fate.fault}")
+        link_call = self._referee.request_sent(self._process, call.operation, call.case, call.request.body)
+        try:
+            answer = await self._answer(call, fate, read_seconds)
+            await self._process.step(f"after {label}")
+        except BaseException as error:
+            _end(link_call, "lost")
+            self._world.note(f"{label} ended {type(error).__name__}")
+            raise
+        self._world.note(f"{label} answered {answer.status}")
+        self._tell(call, fate, answer, link_call)
+        return answer
+
+    async def _answer(self, call: Call, fate: Fate, read_seconds: float) -> Answer:
+        loop = asyncio.get_running_loop()
+        if fate.fault is Fault.UNREACHABLE:
+            await asyncio.sleep(fate.there)
+            raise Unreachable
+        reply: asyncio.Future[Answer] = loop.create_future()
+
+        def arrive() -> None:  # it arrives although its sender may be dead or tired of waiting by now
+            answer = self._remote.work(call, fate)
+            if fate.fault is not Fault.UNANSWERED:
+                loop.call_later(fate.back, deliver, answer)
+
+        def deliver(answer: Answer) -> None:
+            if not reply.done():
+                reply.set_result(answer)
+
+        if fate.fault is not Fault.LOST:
+            loop.call_later(fate.there, arrive)
+        try:
+            async with asyncio.timeout(read_seconds):
+                answer = await reply
+        except TimeoutError:
+            raise NoAnswer from None
+        if fate.fault is Fault.RESET:
+            raise BrokenOff(answer)
+        return answer
+
+    def _tell(self, call: Call, fate: Fate, answer: Answer, link_call: LinkCall | None) -> None:
+        wait = answer.headers.get("Retry-After")
+        self._referee.answered(self._process, call.operation, call.case, answer.status, wait)
+        if link_call is None or call.case is None:
+            return
+        file = self._referee.file(call.case)
+        if answer.status == 404:  # noqa: PLR2004
+            file.unknown_at.append(self._world.now)
+        if fate.fault in {Fault.GARBAGE, Fault.WRONG_SHAPE, Fault.REJECTED}:
+            file.killers.add(fate.fault)
+        has_ticket = fate.fault is Fault.NONE and answer.status == 200 and answer.body["data"]["isTicketSet"]  # noqa: PLR2004
+        _end(link_call, "ticket" if has_ticket else "no ticket")
+
+
+def _end(call: LinkCall | None, outcome: str) -> None:
+    if call is not None and not call.outcome:
+        call.outcome = outcome
+
+
+def _headers(answer: Answer) -> dict[str, str]:
+    return {"Content-Type": answer.content_type, **answer.headers}
+
+
+class _Half(httpx.AsyncByteStream):
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._content[: len(self._content) // 2]
+        raise httpx.ReadError("connection reset")
+
+
+class HttpxTransport(httpx.AsyncBaseTransport):
+    """For the ContraForce client."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        read_seconds = request.extensions["timeout"]["read"]
+        content = await request.aread()
+        try:
+            answer = await self._wire.exchange(
+                request.method, str(request.url), request.headers, content, read_seconds=read_seconds
+            )
+        except Unreachable:
+            raise httpx.ConnectError("connection refused", request=request) from None
+        except NoAnswer:
+            raise httpx.ReadTimeout("no answer", request=request) from None
+        except BrokenOff as broken:
+            answer = broken.answer
+            return httpx.Response(answer.status, headers=_headers(answer), stream=_Half(answer.content))
+        return httpx.Response(answer.status, headers=_headers(answer), content=answer.content)
+
+
+class _LegacyResponse(AsyncHttpResponse):
+    """The response type of the Sentinel SDK's generation of azure-core."""
+
+    def __init__(self, request: Any, answer: Answer) -> None:
+        super().__init__(request, None)
+        self.status_code = answer.status
+        self.headers = case_insensitive_dict(_headers(answer))
+        self.content_type = answer.content_type
+        self.reason = str(answer.status)
+        self._content = answer.content
+
+    def body(self) -> bytes:
+        return self._content
+
+
+def _rest_response(request: HttpRequest, answer: Answer) -> AsyncHttpResponseImpl:
+    response = AsyncHttpResponseImpl(
+        request=request,
+        internal_response=None,
+        status_code=answer.status,
+        headers=case_insensitive_dict(_headers(answer)),
+        reason=str(answer.status),
+        content_type=answer.content_type,
+        stream_download_generator=None,
+    )
+    response._content = answer.content
+    return response
+
+
+class AzureTransport(AsyncHttpTransport[Any, Any]):
+    """For Resource Manager and the identity; `read_seconds` is what the app sets on its own transport."""
+
+    def __init__(self, wire: Wire, *, read_seconds: float) -> None:
+        self._wire = wire
+        self._read_seconds = read_seconds
+
+    async def send(self, request: Any, **_: Any) -> Any:
+        is_rest = isinstance(request, HttpRequest)
+        content = request.content if is_rest else request.data
+        content = content.encode() if isinstance(content, str) else content or b""
+        try:
+            answer = await self._wire.exchange(
+                request.method, request.url, request.headers, content, read_seconds=self._read_seconds
+            )
+        except Unreachable:
+            raise ServiceRequestError("cannot connect") from None
+        except NoAnswer:
+            raise ServiceResponseTimeoutError("no answer") from None
+        except BrokenOff:
+            raise IncompleteReadError("the connection was closed") from None
+        return _rest_response(request, answer) if is_rest else _LegacyResponse(request, answer)
+
+    async def open(self) -> None:
+        """There is no connection."""
+
+    async def close(self) -> None:
+        """There is no connection."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        """There is no connection."""
