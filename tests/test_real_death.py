@@ -27,14 +27,16 @@ import pytest_asyncio
 from conftest import ROOT
 from host_process import FUNCTION_KEY, MASTER_KEY, HostProcess, run_host, with_leases_of
 
-from contraforce_sentinel.incidents import WorkspaceId
+from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import LEASE, Link
 from contraforce_sentinel.stores import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from contraforce_sentinel.stores.tables import TableLinkStore
 from sandbox import LoggedRequest, Sandbox, SandboxIncident, SandboxWorkspace
 
 logger = logging.getLogger(__name__)
 
+SQLITE = "sqlite:///"
 LONG_SECONDS = 40.0
 """What is waited for takes a few seconds; after this it is taken as never."""
 
@@ -47,16 +49,23 @@ def moments() -> random.Random:
     return random.Random(seed)  # noqa: S311 - not for secrets
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "tables"])
 def link_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """LINK_STORE, once per kind of store."""
-    return f"sqlite:///{tmp_path}/links.db"
+    """LINK_STORE, once per kind of store. All tests share one table, each has customers of its own."""
+    if request.param == "sqlite":
+        return f"{SQLITE}{tmp_path}/links.db"
+    connection: str = request.getfixturevalue("azurite")
+    return connection
 
 
 @pytest_asyncio.fixture
 async def store(link_store: str) -> AsyncIterator[LinkStore]:
     """The store beneath the processes, as the test looks into it."""
-    opened = SqliteLinkStore(Path(link_store.removeprefix("sqlite:///")))
+    opened: LinkStore
+    if link_store.startswith(SQLITE):
+        opened = SqliteLinkStore(Path(link_store.removeprefix(SQLITE)))
+    else:
+        opened = TableLinkStore.from_connection_string(link_store)
     yield opened
     await opened.close()
 
@@ -127,11 +136,10 @@ class Fleet:
 
     async def end(self, instance: Instance, number: signal.Signals) -> tuple[int, list[Link]]:
         """Send the process a signal; return its exit code and the links that it leaves unfinished."""
-        process = instance.process
+        process, instance.url = instance.process, None  # nothing more is sent to it
         assert process is not None
         process.process.send_signal(number)
         code = await asyncio.to_thread(process.exit_code)
-        instance.process = instance.url = None
         return code, await self.unfinished()
 
     async def kill(self, instance: Instance) -> list[Link]:
@@ -224,7 +232,7 @@ async def assert_all_is_well(fleet: Fleet, instance: Instance, incidents: Sequen
     assert calls == {incident.name: 1 + lost[incident.name] for incident in incidents}
     puts = fleet.sandbox.log.count("arm.comment.put")
     logger.info(
-        "%d incidents, %d kills, %d tickets/link calls, %d of them lost (at most %d of one incident), %d PUTs",
+        "%d incidents, %d kills, %d tickets/link calls, %d lost (at most %d of one incident), %d PUTs",
         len(incidents),
         len(fleet.untold),
         calls.total(),
@@ -260,7 +268,7 @@ async def test_200_incidents_on_two_instances_of_which_one_dies_three_times(
             unfinished = []
             for earliest in (10, 70, 130):
                 calls = moments.randint(earliest, earliest + 40)
-                while sandbox.log.count("contraforce.link") < calls:
+                while sandbox.log.count("contraforce.link") < calls:  # noqa: ASYNC110 - the log has no event
                     await asyncio.sleep(0.002)
                 await asyncio.sleep(moments.uniform(0, 0.1))
                 unfinished.append(len(await fleet.kill(mortal)))
@@ -311,15 +319,22 @@ async def test_sigterm_during_deliveries_loses_nothing(
 ) -> None:
     """What the process has begun it finishes; so nothing has to wait for a lease to end, here 3 minutes."""
     customers = customers_of(sandbox, 2)
-    incidents = [customers[number % 2].add_incident(number=number) for number in range(1, 61)]
-    sandbox.contraforce.latency_seconds = sandbox.arm.latency_seconds = 0.05
+    incidents = [customers[number % 2].add_incident(number=number) for number in range(1, 51)]
+    names = [IncidentId.parse(incident.arm_id) for incident in incidents]
+    sandbox.contraforce.latency_seconds = sandbox.arm.latency_seconds = 0.2
     async with Fleet.over(sandbox, store, link_store, tmp_path) as fleet:
         instance = await fleet.start(Instance())
-        await fleet.deliver(instance, incidents[0])
-        deliveries = [asyncio.create_task(fleet.deliver(instance, incident)) for incident in incidents]
-        await asyncio.sleep(moments.uniform(0.02, 0.2))
+        deliveries = [asyncio.create_task(fleet.post(instance, incident)) for incident in incidents]
+        async with asyncio.timeout(LONG_SECONDS):
+            while len(await store.known(names)) < len(names):  # until then, it may not have begun
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(moments.uniform(0, 0.3))
+        under_way = len(await fleet.unfinished())
         assert await fleet.end(instance, signal.SIGTERM) == (0, [])
+        answers = [answer.json() for answer in await asyncio.gather(*deliveries) if answer is not None]
+        assert Counter(answer["status"] for answer in answers) == {"linked": len(incidents)}
+        assert under_way, "nothing was under way"
         await fleet.start(instance)
-        answers = await asyncio.gather(*deliveries)
-        assert Counter(answer.json()["status"] for answer in answers) == {"linked": 60}
+        again = [(await fleet.deliver(instance, incident)).json() for incident in incidents]
+        assert all(answer["alreadyLinked"] for answer in again)
         await assert_all_is_well(fleet, instance, incidents)

@@ -1,6 +1,6 @@
 """What goes wrong in one world, and when: drawn from the seed, request by request, plus outages that last."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 from typing import Final
@@ -83,6 +83,13 @@ class FaultPlan:
         self._slow_rate = rng.choice((0.0, 0.0, 0.05, 0.2))
         self.outages = [self._outage(workspaces) for _ in range(rng.choice((0, 0, 1, 1, 2, 3)))]
 
+    def stretch(self) -> None:
+        """Make it a plan for more than a day: rare faults, and outages that outlast every patience."""
+        self._rate, self._slow_rate = min(self._rate, 0.05), min(self._slow_rate, 0.05)
+        self.outages = [
+            replace(outage, start=min(outage.start, 0.5 * HOUR), end=self.until) for outage in self.outages
+        ]
+
     def fate(self, operation: str, workspace: str | None, now: float) -> Fate:
         """Draw what becomes of a request that is sent now."""
         rng = self._rng
@@ -108,7 +115,7 @@ class FaultPlan:
         """Draw what becomes of a store operation: "before" or "after" its effect it fails, or "" never."""
         rng = self._rng
         if now >= self.until:
-            return "", 0.002, 0.002
+            return "", 0.0, 0.0
         slow = rng.random() < self._slow_rate / 4
         waits = (
             (rng.uniform(0, 1.5), rng.uniform(0, 1.5))

@@ -13,8 +13,8 @@ reads 10 index rows and 10 links.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from itertools import batched
@@ -26,14 +26,14 @@ from azure.core import MatchConditions
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import (
     AzureError,
+    ClientAuthenticationError,
     HttpResponseError,
     ResourceExistsError,
-    ResourceModifiedError,
     ResourceNotFoundError,
     ServiceRequestError,
     ServiceResponseError,
 )
-from azure.data.tables import TableTransactionError, UpdateMode
+from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from contraforce_sentinel.errors import StaleLink, StoreUnavailable
@@ -60,8 +60,12 @@ _WATERMARK: Final = "watermark"
 _EXPIRED: Final = " and (state eq 'linked' or state eq 'skipped') and created_at lt @before"
 _CONCURRENCY: Final = 32
 _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-# An operation takes at most 10 s of tries and the last one's 5 s: with three of them and 20 s of upstreams, a
-# delivery is answered within 90 s.
+# No operation on one link takes longer, its tokens, tries and slow answers included: with three of them and 20 s
+# of upstreams, a delivery is answered within 90 s. Listings, which only the timer makes, have more pages to read.
+_OPERATION_SECONDS: Final = 15.0
+_LISTING_SECONDS: Final = 60.0
+# What the SDK raises beside its own errors for an answer of another shape than the service's.
+_MALFORMED: Final = (ValueError, TypeError, AttributeError, KeyError, IndexError)
 _CLIENT_OPTIONS: Final[dict[str, Any]] = {"retry_total": 0, "connection_timeout": 5, "read_timeout": 5}
 
 
@@ -114,9 +118,18 @@ class TableLinkStore:
         operations: list[Any] = [("delete", key(workspace, link_row(link.incident_id)), _unchanged(etag))]
         if row:
             operations.append(("delete", key(workspace, row)))
+        tries = 0
+
+        async def remove() -> None:
+            nonlocal tries
+            tries += 1
+            await self._table.submit_transaction(operations)
+
         try:
-            await self._run(lambda: self._table.submit_transaction(operations))
+            await self._run(remove)
         except _Refused:
+            if tries > 1 and await self.get(link.incident_id) is None:
+                return  # by the try whose answer was lost
             raise _stale(link) from None
 
     async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
@@ -132,11 +145,12 @@ class TableLinkStore:
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
         """See `LinkStore.due`."""
         rows = await self._range(workspace_id, "due-", f"due-{to_text(now)}~", limit=limit)
-        names = [row["RowKey"].split("-", 2)[2] for row in rows]
+        with _reading():
+            names = [row["RowKey"].split("-", 2)[2] for row in rows]
         links: list[Link] = []
         for batch in batched(names, _CONCURRENCY, strict=False):
             found = await asyncio.gather(*(self.get(IncidentId(workspace_id, name)) for name in batch))
-            links += [link for link in found if link is not None]
+            links += [link for link in found if link and link.next_try_at and link.next_try_at <= now]
         return links
 
     async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
@@ -152,23 +166,27 @@ class TableLinkStore:
             self._range(workspace_id, "due-", "due.", limit=1),
             self._range(workspace_id, "dead-", "dead.", limit=None),
         )
-        oldest = to_time(first[0]["RowKey"].split("-")[1]) if first else None
+        with _reading():
+            oldest = to_time(first[0]["RowKey"].split("-")[1]) if first else None
         return Backlog(oldest_due_at=oldest, dead=len(dead))
 
     async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
         """See `LinkStore.watermark`."""
         found = await self._get(partition(workspace_id), _WATERMARK)
-        return None if found is None else to_time(found["created_at"])
+        with _reading():
+            return None if found is None else to_time(found["created_at"])
 
     async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
         """See `LinkStore.move_watermark`."""
         entity = {**key(workspace_id, _WATERMARK), "workspace": workspace_id.key, "created_at": to_text(to)}
         while True:
             found = await self._get(partition(workspace_id), _WATERMARK)
+            with _reading():
+                is_behind = found is None or to_time(found["created_at"]) < to
             try:
                 if found is None:
                     await self._run(lambda: self._table.create_entity(entity))
-                elif found["created_at"] < entity["created_at"]:
+                elif is_behind:
                     change = {"mode": UpdateMode.REPLACE, **_unchanged(found.metadata["etag"])}
                     await self._run(partial(self._table.update_entity, entity, **change))
             except _Refused:
@@ -178,7 +196,8 @@ class TableLinkStore:
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""
         found = await self._get(_TIMER_PARTITION, _LAST_RUN)
-        return None if found is None else TimerRun.model_validate_json(found["run"])
+        with _reading():
+            return None if found is None else TimerRun.model_validate_json(found["run"])
 
     async def save_run(self, run: TimerRun) -> None:
         """See `LinkStore.save_run`."""
@@ -206,16 +225,22 @@ class TableLinkStore:
         except _Refused:
             found = await self._get(entity["PartitionKey"], entity["RowKey"])
             return to_link(found) if found is not None and found.get("written") == mark else None
-        return link.model_copy(update={"version": version_of(str(done[0]["etag"]), index_row(link))})
+        with _reading():
+            return link.model_copy(update={"version": version_of(str(done[0]["etag"]), index_row(link))})
 
     async def _get(self, partition: str, row: str, *, select: list[str] | None = None) -> Any:
         async def get() -> Any:
             try:
-                return await self._table.get_entity(partition, row, select=select)
+                found: Any = await self._table.get_entity(partition, row, select=select)
             except ResourceNotFoundError as error:
                 if getattr(error, "error_code", None) == "TableNotFound":
                     raise
                 return None
+            if (
+                found["RowKey"] != row
+            ):  # who takes any answer for a record takes a new incident for a known one
+                raise ValueError("not the entity that was asked for")
+            return found
 
         return await self._run(get)
 
@@ -244,23 +269,24 @@ class TableLinkStore:
                     break
             return entities
 
-        return await self._run(read)
+        return await self._run(read, seconds=_LISTING_SECONDS)
 
-    async def _run[T](self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _run[T](self, work: Callable[[], Awaitable[T]], *, seconds: float = _OPERATION_SECONDS) -> T:
         """Do one operation, again while the service is busy. Raises `_Refused` or `StoreUnavailable`."""
         try:
-            async for attempt in stamina.retry_context(on=_is_passing, attempts=5, timeout=10, wait_max=2):
-                with attempt:
-                    if not self._is_made:
-                        await self._make()
-                    return await work()
-        except (ResourceExistsError, ResourceModifiedError, TableTransactionError) as error:
+            async with asyncio.timeout(seconds):
+                async for attempt in stamina.retry_context(
+                    on=_is_passing, attempts=5, timeout=10, wait_max=2
+                ):
+                    with attempt:
+                        if not self._is_made:
+                            await self._make()
+                        return await work()
+        except (AzureError, TimeoutError, *_MALFORMED) as error:
             if _is_refusal(error):
                 raise _Refused from None
-            raise StoreUnavailable("the table link store refused an operation") from error
-        except (AzureError, ValueError) as error:
             self._is_made = False  # somebody may have removed the table
-            raise StoreUnavailable("the table link store cannot be used") from error
+            raise StoreUnavailable(_failure(error)) from error
         raise AssertionError("stamina ends with a result or an exception")
 
     async def _make(self) -> None:
@@ -273,7 +299,26 @@ class _Refused(Exception):
     """The entity is not as the operation expects it: there already, gone, or changed."""
 
 
-def _is_refusal(error: AzureError) -> bool:
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn what an entity of another shape raises into `StoreUnavailable`, without its content."""
+    try:
+        yield
+    except _MALFORMED:
+        raise StoreUnavailable("an entity of the table link store cannot be read by this version") from None
+
+
+def _failure(error: Exception) -> str:
+    """Say what a person has to do; never the service's words, which may quote the request."""
+    if isinstance(error, ClientAuthenticationError) or getattr(error, "status_code", None) in {401, 403}:
+        return (
+            "the table link store does not admit this app: grant its identity the role"
+            " Storage Table Data Contributor, or renew the account key"
+        )
+    return "the table link store cannot be used"
+
+
+def _is_refusal(error: Exception) -> bool:
     """Whether a condition did not hold, by the service's own codes.
 
     https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes

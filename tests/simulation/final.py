@@ -1,0 +1,78 @@
+"""What has to be true in the end, when the faults are over and everything had its time."""
+
+from contraforce_sentinel.incidents import IncidentId
+from contraforce_sentinel.links import Link, LinkState
+from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from faultplan import HOUR, Fault, FaultPlan
+from referee import Referee
+from truth import Case, World
+
+_ENDS = frozenset({LinkState.LINKED, LinkState.SKIPPED, LinkState.DEAD})
+_INGESTION_SECONDS = 1800.0
+_DAY = 24 * HOUR
+_CLOCKS = 121.0
+"""Seconds by which two instances' clocks may differ, and some."""
+
+
+def must_have_a_record(case: Case) -> bool:
+    """Whether it was accepted, or discovery can see it."""
+    return bool(case.accepted) or (case.in_lookback and case.deleted_at is None)
+
+
+def is_settled(world: World, runs: list[float]) -> bool:
+    """Whether nothing is owed any more, and the timer has looked since the last thing that happened."""
+    last = max((max(case.created, case.listed_at) for case in world.cases.values()), default=0.0)
+    if len([start for start in runs if start > last]) < 2:  # noqa: PLR2004
+        return False
+    if any(case.key not in world.stored for case in world.cases.values() if must_have_a_record(case)):
+        return False
+    return all(link.state in _ENDS for link in world.stored.values())
+
+
+async def check_the_end(world: World, store: SqliteLinkStore, referee: Referee, faults: FaultPlan) -> None:
+    """Hold every incident against the promises."""
+    for case in world.cases.values():
+        link = await store.get(IncidentId.parse(case.facts.arm_id))
+        if link is None:
+            if must_have_a_record(case):
+                how = "answered 2xx" if case.accepted else "in the lookback"
+                world.violate("c", f"{case.label}: {how}, and there is no record of it")
+            continue
+        if link.state not in _ENDS:
+            world.violate("c", f"{case.label}: still {link.state} ({link.reason}), attempt {link.attempts}")
+        _check_end(world, case, link, referee, faults)
+        _check_comments(world, case, link)
+
+
+def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: FaultPlan) -> None:
+    if link.state is LinkState.SKIPPED and not case.may_be_skipped:
+        world.violate("c", f"{case.label}: skipped ({link.reason}) without a reason")
+    if link.state is LinkState.LINKED and not case.may_be_linked:
+        world.violate("skip", f"{case.label}: linked, though it was always to be skipped")
+    if link.state is not LinkState.DEAD:
+        return
+    file = referee.file(case)
+    lasting = faults.until >= _DAY
+    allowed = {
+        "contraforce-rejected": Fault.REJECTED in file.killers,
+        "contraforce-malformed": bool(file.killers & {Fault.GARBAGE, Fault.WRONG_SHAPE}),
+        "incident-gone": case.deleted_at is not None,
+        "not-ingested-yet": bool(file.unknown_at)
+        and file.unknown_at[-1] - file.unknown_at[0] >= _INGESTION_SECONDS - _CLOCKS,
+        "no-ticket-yet": lasting,
+    }
+    unavailable = lasting and (link.reason or "").endswith("-unavailable")
+    if not (unavailable or allowed.get(link.reason or "", False)):
+        world.violate("c", f"{case.label}: dead ({link.reason}) without a reason that allows it")
+
+
+def _check_comments(world: World, case: Case, link: Link) -> None:
+    if case.deleted_at is not None:
+        return
+    comments = [one.message for one in case.facts.comments if "Linked by ContraForce" in one.message]
+    if len(comments) > 1:
+        world.violate("b", f"{case.label}: {len(comments)} comments of ours")
+    if link.state is LinkState.LINKED and len(comments) != 1:
+        world.violate("b", f"{case.label}: linked, with {len(comments)} comments")
+    if link.state in {LinkState.PENDING, LinkState.SKIPPED} and comments:
+        world.violate("b", f"{case.label}: {link.state}, with a comment")

@@ -1,0 +1,203 @@
+"""Plants one bug at a time in a copy of the source and shows how soon the simulation finds it.
+
+`.venv/bin/python tests/simulation/mutants.py` prints a table; `--seeds 300` bounds the search, names of bugs
+choose some. Fails if a bug is not found, or if the copy without a bug does not pass.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+SOURCE: Final = HERE.parent.parent / "src"
+FIRST_SEED: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """A text of one module, and what stands there instead."""
+
+    name: str
+    module: str
+    text: str
+    instead: str
+
+
+BUGS: Final = (
+    Bug(
+        "claims although somebody holds the lease",
+        "links.py",
+        "return self.lease is not None and self.lease.until > now",
+        "return False",
+    ),
+    Bug(
+        "comments before the ticket is remembered",
+        "linking.py",
+        """return await self._store.replace(
+                link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())
+            )""",
+        "return link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())",
+    ),
+    Bug(
+        "random comment id",
+        "comments.py",
+        "return uuid5(NAMESPACE_URL, incident_id.key)",
+        "return __import__('uuid').uuid4()",
+    ),
+    Bug(
+        "watermark moves before the page is stored",
+        "reconcile.py",
+        "            known = await self._store.known([incident.id for incident in page])\n",
+        "            if page and page[-1].created_at:\n"
+        "                await self._store.move_watermark(workspace, page[-1].created_at)\n"
+        "            known = await self._store.known([incident.id for incident in page])\n",
+    ),
+    Bug(
+        "watermark moves past failing inserts",
+        "reconcile.py",
+        "        return await self._store.insert(link) is not None and reason is None\n",
+        "        try:\n"
+        "            return await self._store.insert(link) is not None and reason is None\n"
+        "        except StoreUnavailable:\n"
+        "            return False\n",
+    ),
+    Bug(
+        "expired leases are never taken over",
+        "links.py",
+        "return self.lease is not None and self.lease.until > now",
+        "return self.lease is not None",
+    ),
+    Bug(
+        "lease shorter than a delivery",
+        "links.py",
+        "LEASE: Final = timedelta(minutes=3)",
+        "LEASE: Final = timedelta(seconds=10)",
+    ),
+    Bug("a claim is not due when its lease ends", "links.py", "next_try_at=until,", "next_try_at=None,"),
+    Bug(
+        "Retry-After ignored",
+        "links.py",
+        "not_before = None if asked is None or dead else now + timedelta(seconds=asked)",
+        "not_before = None",
+    ),
+    Bug(
+        "401 and 403 kill",
+        "links.py",
+        "_GRANT: Final = Schedule(timedelta(minutes=15), timedelta(minutes=15), None)",
+        "_GRANT: Final = Schedule(timedelta(minutes=15), timedelta(minutes=15), timedelta(0))",
+    ),
+    Bug(
+        "gives up on an outage after half an hour",
+        "links.py",
+        "_BACKOFF: Final = Schedule(timedelta(minutes=1), timedelta(hours=1), timedelta(hours=24))",
+        "_BACKOFF: Final = Schedule(timedelta(minutes=1), timedelta(hours=1), timedelta(minutes=30))",
+    ),
+    Bug(
+        "store writes without compare-and-set",
+        "stores/sqlite.py",
+        '                    "UPDATE links SET version = ?, state = ?, next_try_at = ?, created_at = ?, record = ?"\n'
+        '                    " WHERE incident = ? AND version = ?",',
+        '                    "UPDATE links SET version = ?, state = ?, next_try_at = ?, created_at = ?, record = ?"\n'
+        '                    " WHERE incident = ? AND ? IS NOT NULL",',
+    ),
+    Bug(
+        "workspace looked up by its name alone",
+        "workspaces.py",
+        "mapping = self._mappings.get(workspace_id.key)",
+        "mapping = next((one for one in self._mappings.values()"
+        " if one.workspace.name.lower() == workspace_id.name.lower()), None)",
+    ),
+    Bug(
+        "409 on the comment is never ours",
+        "sentinel.py",
+        "if not is_our_comment(message, ticket):",
+        "if True:",
+    ),
+    Bug("discovery without overlap", "reconcile.py", "OVERLAP: Final = timedelta(hours=1)", "OVERLAP: Final = timedelta(0)"),
+    Bug(
+        "discovery reads the first page only",
+        "reconcile.py",
+        "            if run.is_over():\n                break\n",
+        "            break\n",
+    ),
+    Bug(
+        "prose of the vendor in an error message",
+        "contraforce.py",
+        """f"status {status}{f' {code}' if code else ''}",""",
+        'f"status {status} {body!r}",',
+    ),
+    Bug(
+        "closed and merged incidents are linked",
+        "linking.py",
+        "                if reason is not None:\n",
+        "                if reason is not None and False:\n",
+    ),
+)
+
+
+def plant(bug: Bug | None, directory: Path) -> Path:
+    """Copy the source, with the bug in it; its text has to be there exactly once."""
+    copy = directory / "src"
+    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    if bug is not None:
+        module = copy / "contraforce_sentinel" / bug.module
+        source = module.read_text(encoding="utf-8")
+        if source.count(bug.text) != 1:
+            raise LookupError(f"{bug.name}: its text is {source.count(bug.text)} times in {bug.module}")
+        module.write_text(source.replace(bug.text, bug.instead), encoding="utf-8")
+    return copy
+
+
+def hunt(bug: Bug | None, *, seeds: int) -> dict[str, str | int | None]:
+    """Simulate over the copy until a promise is broken; what `search.py` says."""
+    with TemporaryDirectory(prefix="mutant-") as directory:
+        copy = plant(bug, Path(directory))
+        finished = subprocess.run(  # noqa: S603 - our own script
+            [sys.executable, HERE / "search.py", str(FIRST_SEED), str(seeds)],
+            env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if finished.returncode:
+            raise RuntimeError(finished.stderr[-2000:])
+        found: dict[str, str | int | None] = json.loads(finished.stdout)
+        if not str(found["source"]).startswith(str(copy)):
+            raise RuntimeError(f"the simulation used {found['source']}")
+        return found
+
+
+def main() -> int:
+    """Print the table; the exit status is the number of bugs not found, and of seeds that fail without one."""
+    parser = argparse.ArgumentParser(description="Plant bugs and let the simulation find them.")
+    parser.add_argument("bugs", nargs="*", help="parts of the names of the bugs; all if none is given")
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    wanted = parser.parse_args()
+    chosen = [bug for bug in BUGS if not wanted.bugs or any(part in bug.name for part in wanted.bugs)]
+    failures = 0
+    print(f"| {'bug':<42} | {'module':<16} | seeds | promise that failed |")  # noqa: T201
+    print(f"|{'-' * 44}|{'-' * 18}|{'-' * 7}|{'-' * 21}|")  # noqa: T201
+    with ThreadPoolExecutor(wanted.processes) as pool:
+        cases: list[Bug | None] = [None, *chosen]
+        for bug, found in zip(cases, pool.map(partial(hunt, seeds=wanted.seeds), cases), strict=True):
+            seed = found["seed"]
+            count = "-" if seed is None else int(seed) - FIRST_SEED + 1
+            name, module = (bug.name, bug.module) if bug else ("(no bug)", "")
+            text = "none" if seed is None else f"({found['promise']}) {found['text']}"
+            failures += (seed is None) == (bug is not None)
+            print(f"| {name:<42} | {module:<16} | {count:>5} | {text} |", flush=True)  # noqa: T201
+    return failures
+
+
+if __name__ == "__main__":
+    sys.exit(main())

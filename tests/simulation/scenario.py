@@ -1,0 +1,184 @@
+"""Makes one world from a seed: customers, incidents, what happens to them and when, who delivers what."""
+
+import json
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from faultplan import HOUR, FaultPlan
+from sandbox import SandboxIncident, SandboxWorkspace, TicketSystem
+from truth import PLANTED_TITLE, Case, World
+from virtual_time import wall
+
+_SYSTEMS: Final[tuple[TicketSystem, ...]] = ("Autotask", "ServiceNow", "Jira")
+type _Change = Literal["close", "delete", "raise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A body that a playbook sends at a moment; `case` is None for one that names no incident of ours."""
+
+    at: float
+    body: bytes
+    case: Case | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an analyst does to an incident."""
+
+    at: float
+    case: Case
+    what: _Change
+
+
+@dataclass(slots=True)
+class Scenario:
+    """Everything that will happen, apart from faults."""
+
+    faults_until: float
+    timer_seconds: float
+    offsets: list[float]
+    timer_starts: list[float]
+    retention_days: int
+    postings: list[Posting] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+
+
+def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
+    """Fill the world and return what is going to happen in it."""
+    is_long = rng.random() < 0.02
+    until = rng.uniform(26, 30) * HOUR if is_long else rng.uniform(5 * 60, 75 * 60)
+    first, between = rng.uniform(-60, 60), rng.uniform(-60, 60)
+    scenario = Scenario(
+        faults_until=until,
+        timer_seconds=1800.0 if is_long else 300.0,
+        offsets=[first, max(-60.0, min(60.0, first + between))][: rng.choice((1, 2, 2))],
+        timer_starts=rng.choice(([1.0, 1.0], [1.0, rng.uniform(1, 300)], [1.0])),
+        retention_days=rng.choice((1, 90)),
+    )
+    world.second_ticket = rng.random() < 0.5
+    world.page_size = rng.choice((1, 2, 250))
+    for index in range(rng.choice((1, 1, 2, 3))):
+        _add_workspace(rng, world, index)
+    names = [_guid(rng) for _ in range(6)]
+    for index in range(rng.randint(2, 6)):
+        _add_case(rng, world, scenario, names, index)
+    plan = FaultPlan(rng, until=until, workspaces=[one.arm_id.lower() for one in world.workspaces])
+    if is_long:
+        plan.stretch()
+    return scenario, plan
+
+
+def _add_workspace(rng: Random, world: World, index: int) -> None:
+    system = rng.choice(_SYSTEMS)
+    workspace = SandboxWorkspace(
+        contraforce=world.contraforce,
+        name=rng.choice(("law-Sentinel", f"law-sentinel-{index}")),
+        system=system,
+        subscription=_guid(Random(rng.choice((1, 2)))),  # noqa: S311
+        resource_group=f"rg-{index}",
+        customer_id=_guid(rng),
+        contraforce_id=_guid(rng),
+        second_put=rng.choice((200, 409)),
+    )
+    world.workspaces.append(workspace)
+    world.arm.workspaces[workspace.arm_id.lower()] = workspace
+    world.contraforce.workspaces[workspace.contraforce_id] = system
+
+
+def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], index: int) -> None:
+    workspace = rng.choice(world.workspaces)
+    free = [name for name in names if name not in workspace.incidents]
+    name = rng.choice(free[:2])  # the same GUIDs turn up in several workspaces
+    until = scenario.faults_until
+    created = rng.choice(
+        (rng.uniform(-23, -1) * HOUR, rng.uniform(-1, 0) * HOUR, *(rng.uniform(0, until),) * 4, -30 * HOUR)
+    )
+    severity = rng.choice(("Informational", "Low", "Low", *("Medium",) * 5, *("High",) * 3))
+    incident = workspace.add_incident(
+        name=name,
+        number=rng.choice((7, 100 + index)),
+        title=f"{PLANTED_TITLE} {index}",
+        severity=severity,
+        status=rng.choice((*("New",) * 9, *("Active",) * 2, "Closed")),
+        labels=rng.choice((*((),) * 9, ("vip",), ("Redirected",))),
+        created=wall(created),
+        provider=rng.choice(("Azure Sentinel", "Microsoft XDR")),
+        ticket_title=f"{PLANTED_TITLE} & <b>{index}</b>",
+    )
+    skip = severity == "Informational" or incident.status == "Closed" or "Redirected" in incident.labels
+    seen = max(created, 0.0)
+    ingested = seen + rng.choice((0.0, 0.0, rng.uniform(0, 600), rng.uniform(0, 1200), rng.uniform(1500, 4000)))
+    case = Case(
+        label=f"w{world.workspaces.index(workspace)}/i{index}",
+        facts=incident,
+        created=created,
+        listed_at=created + rng.choice((0.0, 0.0, rng.uniform(0, 1200))),
+        ingested_at=ingested if created > -2 * HOUR else -HOUR,
+        ticket_at=rng.choice((-HOUR, -HOUR, -HOUR, ingested + rng.uniform(0, 1800))),
+        rule_fires=rng.random() < 0.65,
+        in_lookback=created > -23.5 * HOUR,
+        may_be_skipped=skip,
+        may_be_linked=not skip,
+    )
+    world.cases[case.key] = case
+    if case.rule_fires:
+        _deliver(rng, scenario, case)
+    if rng.random() < 0.1:
+        _forge(rng, world, scenario, case)
+    if rng.random() < 0.2:
+        _change(rng, scenario, case)
+
+
+def _deliver(rng: Random, scenario: Scenario, case: Case) -> None:
+    at = max(case.created, 0.0) + rng.choice((1.0, rng.uniform(1, 600)))
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        scenario.postings.append(Posting(at, _body(rng, case.facts), case))
+        at += rng.choice((0.0, 0.0, rng.uniform(0, 30), rng.uniform(0, 1800)))
+
+
+def _forge(rng: Random, world: World, scenario: Scenario, case: Case) -> None:
+    """A body that claims another customer's workspace, or a workspace that is not configured."""
+    at = max(case.created, 0.0) + rng.uniform(0, scenario.faults_until)
+    if rng.random() < 0.5:
+        body: dict[str, Any] = {**case.facts.trimmed_body(), "workspaceId": _guid(rng)}
+    else:
+        body = {"incidentArmId": case.facts.arm_id.replace(case.workspace.subscription, _guid(rng))}
+    scenario.postings.append(Posting(at, json.dumps(body).encode(), None))
+
+
+def _change(rng: Random, scenario: Scenario, case: Case) -> None:
+    at = max(case.created, 0.0) + rng.uniform(0, scenario.faults_until)
+    scenario.changes.append(Change(at, case, rng.choice(("close", "delete", "raise"))))
+
+
+def _body(rng: Random, incident: SandboxIncident) -> bytes:
+    body: dict[str, Any] = rng.choice(
+        (
+            incident.trigger_body("Create"),
+            incident.trigger_body("Update"),
+            incident.trimmed_body(),
+            {"incidentArmId": incident.arm_id},
+        )
+    )
+    return json.dumps(body).encode()
+
+
+def apply_change(change: Change, now: float) -> None:
+    """Let the analyst do it."""
+    case = change.case
+    if change.what == "delete" and case.deleted_at is None:
+        case.deleted_at = now
+        case.facts.delete()
+    elif change.what == "close":
+        case.facts.status = "Closed"
+        case.may_be_skipped = True
+    elif change.what == "raise":
+        case.facts.severity, case.facts.status, case.facts.labels = "High", "Active", []
+        case.may_be_linked = True
+
+
+def _guid(rng: Random) -> str:
+    return str(UUID(int=rng.getrandbits(128), version=4))

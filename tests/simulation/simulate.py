@@ -1,0 +1,202 @@
+"""One simulation: a seed in, what happened and which promises were broken out.
+
+`.venv/bin/python tests/simulation/simulate.py 1234` prints the trace of a seed.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+from unittest.mock import patch
+
+from contraforce_sentinel.links import Link, LinkState
+from faultplan import HOUR, FaultPlan
+from final import check_the_end, is_settled
+from instances import Instance, Machine, secrets
+from scenario import Change, Posting, Scenario, apply_change, draw_scenario
+from truth import PLANTED_TITLE, Violation, World
+from virtual_time import VirtualTimeLoop, run
+from watched_store import open_store
+
+_PATIENCE_SECONDS = 6 * HOUR
+_TRIES_OF_A_PLAYBOOK = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a simulation showed; `digest` is the same whenever the seed is."""
+
+    seed: int
+    violations: tuple[Violation, ...]
+    trace: tuple[str, ...]
+    digest: str
+    seconds: float
+    links: tuple[Link, ...]
+
+
+def simulate(seed: int) -> Result:
+    """Run one world until everything has come to its end, or has had the time to."""
+    environment = {"IDENTITY_ENDPOINT": "http://localhost/msi/token", "IDENTITY_HEADER": ""}
+    with patch.dict(os.environ, environment):
+        return run(lambda loop: _Simulation(loop, seed).run(), seed=seed)
+
+
+class _Simulation:
+    def __init__(self, loop: VirtualTimeLoop, seed: int) -> None:
+        self._loop = loop
+        self._rng = Random(seed)  # noqa: S311
+        self._world = World(loop, seed=seed)
+        self._scenario: Scenario
+        self._faults: FaultPlan
+        self._scenario, self._faults = draw_scenario(self._rng, self._world)
+        self._machine = Machine(
+            self._world, self._faults, retention=timedelta(days=self._scenario.retention_days)
+        )
+        self._instances: dict[int, Instance] = {}
+        self._starts = 0
+        self._open_postings = len(self._scenario.postings)
+        self._runs_done: list[float] = []
+
+    async def run(self) -> Result:
+        world, scenario = self._world, self._scenario
+        os.environ["IDENTITY_HEADER"] = world.identity.header
+        self._loop.set_exception_handler(self._unhandled)
+        self._machine.store = open_store()
+        with _watched_log(world):
+            for slot, start in zip(range(len(scenario.offsets)), scenario.timer_starts, strict=False):
+                self._background(self._timer(slot, start))
+            for slot in range(len(scenario.offsets)):
+                self._background(self._keep_alive(slot))
+            for posting in scenario.postings:
+                self._background(self._playbook(posting))
+            for change in scenario.changes:
+                self._background(self._analyst(change))
+            await self._until_the_end()
+        return Result(
+            seed=world.seed,
+            violations=tuple(world.violations),
+            trace=tuple(world.trace),
+            digest=world.digest(),
+            seconds=world.now,
+            links=tuple(world.stored.values()),
+        )
+
+    async def _until_the_end(self) -> None:
+        world, quiet_from = self._world, self._scenario.faults_until
+        await asyncio.sleep(quiet_from)
+        while not world.violations:
+            await asyncio.sleep(60)
+            if not self._open_postings and is_settled(world, self._runs_done):
+                break
+            if world.now > quiet_from + _PATIENCE_SECONDS:
+                break
+        await check_the_end(world, self._machine.store, self._machine.referee, self._faults)
+        await self._machine.store.close()
+
+    def _background(self, work: object) -> None:
+        self._tasks = getattr(self, "_tasks", [])
+        self._tasks.append(self._loop.create_task(work))  # type: ignore[arg-type]
+
+    async def _keep_alive(self, slot: int) -> None:
+        """Start an instance, and another one some time after its death."""
+        while True:
+            self._starts += 1
+            instance = Instance(f"p{slot}.{self._starts}", self._scenario.offsets[slot], self._machine)
+            instance.runs = self._runs_done
+            self._instances[slot] = instance
+            await instance.died
+            del self._instances[slot]
+            await asyncio.sleep(self._rng.choice((1.0, 20.0, 240.0)))
+
+    async def _timer(self, slot: int, start: float) -> None:
+        await asyncio.sleep(start)
+        while True:
+            instance = self._instances.get(slot)
+            if instance is not None:
+                self._background(instance.reconcile())
+            await asyncio.sleep(self._scenario.timer_seconds)
+
+    async def _playbook(self, posting: Posting) -> None:
+        """Deliver as Logic Apps do: again after no answer, 429 and 5xx, four times."""
+        await asyncio.sleep(posting.at)
+        for _ in range(_TRIES_OF_A_PLAYBOOK):
+            live = list(self._instances.values())
+            status = await self._rng.choice(live).post(posting.body) if live else None
+            if status is not None and status < 500:  # noqa: PLR2004
+                self._judge(posting, status)
+                break
+            await asyncio.sleep(self._rng.uniform(5, 45))
+        self._open_postings -= 1
+
+    def _judge(self, posting: Posting, status: int) -> None:
+        world = self._world
+        if posting.case is None:
+            if status not in {200, 202, 400, 403, 422}:
+                world.violate("answer", f"a forged body was answered {status}")
+        elif status in {200, 202}:
+            posting.case.accepted.append(world.now)
+        elif status != 422:  # noqa: PLR2004
+            world.violate("answer", f"{posting.case.label}: a good body was answered {status}")
+
+    async def _analyst(self, change: Change) -> None:
+        await asyncio.sleep(change.at)
+        self._world.note(f"analyst: {change.what} {change.case.label}")
+        apply_change(change, self._world.now)
+
+    def _unhandled(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        self._world.violate("raises", f"unhandled: {context.get('message')} {context.get('exception')!r}")
+
+
+class _LogWatch(logging.Handler):
+    """Looks for planted content in every record, and notes our events in the trace."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+        self._planted = (PLANTED_TITLE, *secrets(world))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = f"{self.format(record)} {record.__dict__}"
+        if any(planted in text for planted in self._planted):
+            self._world.violate("e", f"a log record of {record.name} holds planted content")
+        event = record.__dict__.get("event")
+        if event is not None:
+            self._world.note(f"event {event} {record.__dict__.get('reason', '')}")
+
+
+@contextmanager
+def _watched_log(world: World) -> Iterator[None]:
+    """Every library's records from INFO on in one world of four, because of what they cost; ours in all."""
+    root, ours = logging.getLogger(), logging.getLogger("contraforce_sentinel")
+    handlers, levels = root.handlers, (root.level, ours.level)
+    root.handlers = [_LogWatch(world)]
+    root.setLevel(logging.WARNING if world.seed % 4 else logging.INFO)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.handlers = handlers
+        root.setLevel(levels[0])
+        ours.setLevel(levels[1])
+
+
+def main() -> None:
+    """Print what happens in the worlds of the seeds on the command line."""
+    for seed in map(int, sys.argv[1:]):
+        result = simulate(seed)
+        print(*result.trace, sep="\n")  # noqa: T201
+        for link in result.links:
+            print(link.state, link.reason, link.incident_id.key[-70:], link.ticket and link.ticket.number)  # noqa: T201
+        print(f"seed {seed}: {result.digest[:12]}", *map(str, result.violations), sep="\n")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
+
+
+__all__ = ["LinkState", "Result", "simulate"]
