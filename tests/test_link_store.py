@@ -1,4 +1,4 @@
-"""The contract of every link store, and what only the SQLite store promises."""
+"""The contract of every link store, and what only one of them promises."""
 # ruff: noqa: ASYNC240 - a test's loop has nothing else to do while it prepares a file
 
 import asyncio
@@ -6,21 +6,27 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import stamina
-from store_fixtures import OpenStore
+from azure.core.exceptions import ServiceResponseError
+from azure.data.tables.aio import TableClient
+from store_fixtures import ACCOUNT, KEY, OpenStore
 
 from contraforce_sentinel.errors import StaleLink, StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Lease, Link, LinkState, Ticket, TicketSystem
-from contraforce_sentinel.stores import LinkStore, sqlite
+from contraforce_sentinel.stores import LinkStore, TimerRun, sqlite, tables
+from contraforce_sentinel.stores.entities import key, version_of
 from contraforce_sentinel.stores.sqlite import SCHEMA_VERSION, SqliteLinkStore
+from contraforce_sentinel.stores.tables import TableLinkStore
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"
@@ -536,3 +542,214 @@ async def main(path, name):
 
 asyncio.run(main(*sys.argv[1:]))
 """
+
+
+# Tables only
+
+
+@pytest.fixture
+async def table(azurite: str) -> AsyncIterator[TableClient]:
+    async with TableClient.from_connection_string(azurite, f"t{uuid4().hex}") as client:
+        yield client
+
+
+type Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
+READ_BACK = version_of('W/"1"', None)
+OPERATIONS: dict[str, Callable[[LinkStore], Awaitable[object]]] = {
+    "insert": lambda store: store.insert(link(next_try_at=NOW)),
+    "get": lambda store: store.get(incident_id()),
+    "replace": lambda store: store.replace(link(version=READ_BACK)),
+    "delete": lambda store: store.delete(link(version=READ_BACK)),
+    "known": lambda store: store.known([incident_id()]),
+    "due": lambda store: store.due(incident_id().workspace, now=NOW, limit=10),
+    "expired": lambda store: store.expired(incident_id().workspace, before=NOW, limit=10),
+    "backlog": lambda store: store.backlog(incident_id().workspace),
+    "watermark": lambda store: store.watermark(incident_id().workspace),
+    "move_watermark": lambda store: store.move_watermark(incident_id().workspace, NOW),
+    "last_run": lambda store: store.last_run(),
+    "save_run": lambda store: store.save_run(TimerRun(started_at=NOW, finished_at=NOW)),
+    "check": lambda store: store.check(),
+}
+
+
+@asynccontextmanager
+async def service(respond: Respond) -> AsyncIterator[TableLinkStore]:
+    """Give the store of a table service that answers every request in one way, its table made."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        if b"content-length:" in head:
+            await reader.readexactly(int(head.split(b"content-length:")[1].split(b"\r\n")[0]))
+        try:
+            await respond(writer)
+        except ConnectionError:  # the store has hung up
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/{ACCOUNT}"
+    store = TableLinkStore.from_connection_string(
+        f"AccountName={ACCOUNT};AccountKey={KEY};TableEndpoint={url};"
+    )
+    store._is_made = True
+    try:
+        yield store
+    finally:
+        await store.close()
+        server.close()
+
+
+def answer(status: int, body: str, *headers: str) -> Respond:
+    lines = [f"HTTP/1.1 {status} x", "Connection: close", f"Content-Length: {len(body)}", *headers, "", body]
+
+    async def respond(writer: asyncio.StreamWriter) -> None:
+        writer.write("\r\n".join(lines).encode())
+        await writer.drain()
+
+    return respond
+
+
+JSON = "Content-Type: application/json"
+
+
+class TestTables:
+    """A service at the other end of a network, and entities that anybody with the key can change."""
+
+    async def test_a_removed_table_is_made_again_by_deliveries_too(self, table: TableClient) -> None:
+        """An instance that only writes learns of it from a transaction."""
+        store = TableLinkStore(table)
+        await inserted(store, link())
+        await table.delete_table()
+
+        with pytest.raises(StoreUnavailable):
+            await store.insert(link())
+        await inserted(store, link())
+
+    async def test_a_delete_whose_answer_was_lost_is_no_conflict(
+        self, table: TableClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store, submit, tries = TableLinkStore(table), table.submit_transaction, 0
+        stored = await inserted(store, link(next_try_at=NOW))
+
+        async def lossy(operations: Any) -> None:
+            nonlocal tries
+            tries += 1
+            await submit(operations)
+            raise ServiceResponseError("the answer was lost")
+
+        monkeypatch.setattr(table, "submit_transaction", lossy)
+        await store.delete(stored)
+
+        assert tries == 2
+        assert [entity async for entity in table.list_entities()] == []
+        monkeypatch.undo()
+        with pytest.raises(StaleLink):
+            await store.delete(stored)
+
+    async def test_a_link_that_was_claimed_while_due_links_were_read_is_not_among_them(
+        self, table: TableClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = TableLinkStore(table)
+        stored = await inserted(store, link(next_try_at=NOW))
+        read = table.get_entity
+
+        async def claim_first(*keys: Any, **options: Any) -> Any:
+            await store.replace(stored.claimed(owner="another", now=NOW))
+            return await read(*keys, **options)
+
+        monkeypatch.setattr(table, "get_entity", claim_first)
+        assert await store.due(incident_id().workspace, now=NOW, limit=10) == []
+
+    @pytest.mark.parametrize("operation", OPERATIONS)
+    @pytest.mark.parametrize(
+        "body", ["", "null", "{}", "[]", '{"value": "x"}', '{"value": [null]}', '{"value": [{}]}', "<html>"]
+    )
+    async def test_a_200_of_another_shape_is_no_answer(self, operation: str, body: str) -> None:
+        """Least of all that an incident is known: discovery would pass it by."""
+        async with service(answer(200, body, JSON)) as store:
+            with pytest.raises(StoreUnavailable):
+                await OPERATIONS[operation](store)
+
+    @pytest.mark.parametrize(
+        ("row", "operation"),
+        [
+            ("watermark", "watermark"),
+            ("watermark", "move_watermark"),
+            ("due-pLaNtEd-a", "backlog"),
+            ("due-1", "due"),
+        ],
+    )
+    async def test_an_entity_that_cannot_be_read_is_no_answer(
+        self, table: TableClient, row: str, operation: str
+    ) -> None:
+        store = TableLinkStore(table)
+        await store.check()
+        await table.upsert_entity({**key(incident_id().workspace, row), "created_at": "pLaNtEd"})
+
+        with pytest.raises(StoreUnavailable, match="cannot be read") as caught:
+            await OPERATIONS[operation](store)
+        assert "pLaNtEd" not in str(caught.value)
+
+    async def test_a_run_that_cannot_be_read_is_no_answer(self, table: TableClient) -> None:
+        store = TableLinkStore(table)
+        await store.save_run(TimerRun(started_at=NOW, finished_at=NOW))
+        (saved,) = [entity async for entity in table.list_entities()]
+        await table.upsert_entity({**saved, "run": '{"started_at": "pLaNtEd"}'})
+
+        with pytest.raises(StoreUnavailable, match="cannot be read") as caught:
+            await store.last_run()
+        assert caught.value.__cause__ is None
+
+    @pytest.mark.parametrize("status", [401, 403])
+    async def test_a_missing_role_is_named(self, status: int) -> None:
+        body = "<Error><Code>AuthorizationPermissionMismatch</Code><Message>pLaNtEd</Message></Error>"
+        async with service(answer(status, body, "Content-Type: application/xml")) as store:
+            with pytest.raises(StoreUnavailable, match="Storage Table Data Contributor") as caught:
+                await store.insert(link())
+        assert "pLaNtEd" not in str(caught.value)
+
+    @pytest.mark.parametrize("status", [429, 503])
+    async def test_a_long_retry_after_is_not_slept(self, status: int) -> None:
+        started = time.monotonic()
+        async with service(answer(status, "{}", JSON, "Retry-After: 600")) as store:
+            with pytest.raises(StoreUnavailable):
+                await store.get(incident_id())
+        assert time.monotonic() - started < 12
+
+    @pytest.mark.parametrize("operation", OPERATIONS)
+    async def test_an_answer_that_comes_in_drops_is_given_up(
+        self, operation: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """No time-out between two bytes ends this one."""
+        monkeypatch.setattr(tables, "_OPERATION_SECONDS", 0.3)
+        monkeypatch.setattr(tables, "_LISTING_SECONDS", 0.3)
+
+        async def drip(writer: asyncio.StreamWriter) -> None:
+            writer.write(f"HTTP/1.1 200 x\r\n{JSON}\r\nContent-Length: 9999\r\n\r\n".encode())
+            while True:
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+        async with service(drip) as store, asyncio.timeout(5):
+            with pytest.raises(StoreUnavailable):
+                await OPERATIONS[operation](store)
+
+    async def test_reads_of_many_workspaces_leave_connections_to_deliveries(self) -> None:
+        now, most = 0, 0
+
+        async def count(writer: asyncio.StreamWriter) -> None:
+            nonlocal now, most
+            now += 1
+            most = max(most, now)
+            await asyncio.sleep(0.02)
+            now -= 1
+            await answer(
+                404, '{"odata.error": {"code": "ResourceNotFound", "message": {"value": ""}}}', JSON
+            )(writer)
+
+        async with service(count) as store:
+            many = [[incident_id(f"n{n}", workspace=f"law-{w}") for n in range(50)] for w in range(10)]
+            assert await asyncio.gather(*map(store.known, many)) == [set()] * 10
+        assert 32 <= most <= 64

@@ -144,6 +144,7 @@ SENTINEL: dict[str, tuple[Fault, str, timedelta | None, int]] = {
     "401": (faults.arm_error(401, "InvalidAuthenticationToken"), "sentinel-unauthorized", QUARTER, 1),
     "404, the incident was deleted": (faults.arm_error(404, "NotFound"), "incident-gone", None, 1),
     "400": (faults.arm_error(400, "InvalidComment"), "sentinel-rejected", None, 1),
+    "201 that is not about a comment": (faults.json(201, {"x": 1}), "sentinel-unavailable", MINUTE, 1),
     "201 that is not JSON": (faults.not_json(201), "sentinel-unavailable", MINUTE, 1),
     "201 that is not UTF-8": (faults.garbage(201), "sentinel-unavailable", MINUTE, 1),
 }

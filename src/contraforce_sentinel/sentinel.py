@@ -97,7 +97,9 @@ class Sentinel:
 
         async def put() -> None:
             self._pace.note(workspace.subscription_id)
-            await comments.create_or_update(*address, IncidentComment(message=text))
+            stored = await comments.create_or_update(*address, IncidentComment(message=text))
+            if not stored.message:  # a success that is not about our comment is none
+                raise UpstreamMalformed("a comment without a message", upstream=Upstream.SENTINEL)
 
         async def get() -> str | None:
             found = await comments.get(*address)

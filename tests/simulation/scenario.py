@@ -126,7 +126,7 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
     world.cases[case.key] = case
     if case.rule_fires:
         _deliver(rng, scenario, case)
-    if rng.random() < 0.1:
+    if rng.random() < 0.2:
         _forge(rng, world, scenario, case)
     if rng.random() < 0.2:
         _change(rng, scenario, case)
@@ -141,8 +141,8 @@ def _deliver(rng: Random, scenario: Scenario, case: Case) -> None:
 
 def _forge(rng: Random, world: World, scenario: Scenario, case: Case) -> None:
     """A body that claims another customer's workspace, or a workspace that is not configured."""
-    at = max(case.created, 0.0) + rng.uniform(0, scenario.faults_until)
-    if rng.random() < 0.5:
+    at = max(case.created, 0.0) + rng.choice((5.0, rng.uniform(0, 600), rng.uniform(0, scenario.faults_until)))
+    if rng.random() < 0.7:
         body: dict[str, Any] = {**case.facts.trimmed_body(), "workspaceId": _guid(rng)}
     else:
         body = {"incidentArmId": case.facts.arm_id.replace(case.workspace.subscription, _guid(rng))}

@@ -58,10 +58,11 @@ _TIMER_PARTITION: Final = "timer"
 _LAST_RUN: Final = "last-run"
 _WATERMARK: Final = "watermark"
 _EXPIRED: Final = " and (state eq 'linked' or state eq 'skipped') and created_at lt @before"
-_CONCURRENCY: Final = 32
+_BATCH: Final = 32
+_BATCHES_AT_ONCE: Final = 2  # of the 100 connections that the transport opens, deliveries keep a third
 _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-# No operation on one link takes longer, its tokens, tries and slow answers included: with three of them and 20 s
-# of upstreams, a delivery is answered within 90 s. Listings, which only the timer makes, have more pages to read.
+# No operation on one link takes longer, its token, tries and slow answers included: with three of them and
+# 20 s of upstreams, a delivery is answered within 90 s. Listings are the timer's, and have more to read.
 _OPERATION_SECONDS: Final = 15.0
 _LISTING_SECONDS: Final = 60.0
 # What the SDK raises beside its own errors for an answer of another shape than the service's.
@@ -75,6 +76,7 @@ class TableLinkStore:
     def __init__(self, table: TableClient) -> None:
         self._table = table
         self._is_made = False
+        self._places = asyncio.Semaphore(_BATCHES_AT_ONCE)
 
     @classmethod
     def from_endpoint(cls, endpoint: str, credential: AsyncTokenCredential) -> Self:
@@ -134,24 +136,20 @@ class TableLinkStore:
 
     async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
         """See `LinkStore.known`."""
-        found: set[str] = set()
-        for batch in batched(incident_ids, _CONCURRENCY, strict=False):
-            entities = await asyncio.gather(
-                *(self._get(partition(one.workspace), link_row(one), select=["RowKey"]) for one in batch)
-            )
-            found |= {one.key for one, entity in zip(batch, entities, strict=True) if entity is not None}
-        return found
+
+        async def look(one: IncidentId) -> Any:
+            return await self._get(partition(one.workspace), link_row(one), select=["RowKey"])
+
+        found = await self._in_batches(look, incident_ids)
+        return {one.key for one, entity in zip(incident_ids, found, strict=True) if entity is not None}
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
         """See `LinkStore.due`."""
         rows = await self._range(workspace_id, "due-", f"due-{to_text(now)}~", limit=limit)
         with _reading():
-            names = [row["RowKey"].split("-", 2)[2] for row in rows]
-        links: list[Link] = []
-        for batch in batched(names, _CONCURRENCY, strict=False):
-            found = await asyncio.gather(*(self.get(IncidentId(workspace_id, name)) for name in batch))
-            links += [link for link in found if link and link.next_try_at and link.next_try_at <= now]
-        return links
+            ids = [IncidentId(workspace_id, row["RowKey"].split("-", 2)[2]) for row in rows]
+        links = await self._in_batches(self.get, ids)
+        return [link for link in links if link and link.next_try_at and link.next_try_at <= now]
 
     async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
         """See `LinkStore.expired`; the service looks at every record of the workspace."""
@@ -228,6 +226,14 @@ class TableLinkStore:
         with _reading():
             return link.model_copy(update={"version": version_of(str(done[0]["etag"]), index_row(link))})
 
+    async def _in_batches[A, T](self, read: Callable[[A], Awaitable[T]], what: Sequence[A]) -> list[T]:
+        """Read many in order, so many at once over all callers that deliveries still find a connection."""
+        results: list[T] = []
+        for batch in batched(what, _BATCH, strict=False):
+            async with self._places:
+                results += await asyncio.gather(*map(read, batch))
+        return results
+
     async def _get(self, partition: str, row: str, *, select: list[str] | None = None) -> Any:
         async def get() -> Any:
             try:
@@ -269,12 +275,12 @@ class TableLinkStore:
                     break
             return entities
 
-        return await self._run(read, seconds=_LISTING_SECONDS)
+        return await self._run(read, is_listing=True)
 
-    async def _run[T](self, work: Callable[[], Awaitable[T]], *, seconds: float = _OPERATION_SECONDS) -> T:
+    async def _run[T](self, work: Callable[[], Awaitable[T]], *, is_listing: bool = False) -> T:
         """Do one operation, again while the service is busy. Raises `_Refused` or `StoreUnavailable`."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(_LISTING_SECONDS if is_listing else _OPERATION_SECONDS):
                 async for attempt in stamina.retry_context(
                     on=_is_passing, attempts=5, timeout=10, wait_max=2
                 ):
