@@ -142,6 +142,20 @@ async def test_the_first_discovery_looks_back_as_far_as_the_setting_says(
     assert (await status(app, old), await status(app, young)) == ("404", "linked")
 
 
+async def test_an_outage_longer_than_the_lookback_loses_no_incident(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start of discovery is kept from the first run on, however long the first listing takes to work."""
+    configure(app, monkeypatch, RECONCILE_LOOKBACK_HOURS="2")
+    incident = app.workspace.add_incident(created=clock() - timedelta(hours=1))
+    app.sandbox.faults.plan("arm.incidents", faults.status(503), times=None)
+    await app.reconcile()
+    clock.forward(hours=30)
+    app.sandbox.faults.clear()
+    await app.reconcile()
+    assert await status(app, incident) == "linked"
+
+
 async def test_the_watermark_does_not_move_past_an_incident_that_is_not_in_the_store(app: App) -> None:
     """The second page fails: what it holds is found by the next run."""
     start = datetime.now(UTC) - timedelta(hours=20)

@@ -283,6 +283,7 @@ async def test_a_missing_grant_is_a_loud_event_that_names_what_to_grant(
         ("ours", 200, None),
         ("another", 422, "comment-conflict"),
         ("nothing", 202, "sentinel-unavailable"),
+        ("unreadable", 202, "sentinel-unavailable"),
     ],
 )
 async def test_after_a_409_the_comment_that_is_there_decides(
@@ -294,8 +295,8 @@ async def test_after_a_409_the_comment_that_is_there_decides(
         app.sandbox.faults.plan("arm.comment.put", faults.html(503).but(after_work=True))
     else:
         app.sandbox.faults.plan("arm.comment.put", faults.arm_error(409, "Conflict"), times=None)
-    if stored == "another":
-        comment = {"properties": {"message": "<p>something else</p>"}}
+    if stored in {"another", "unreadable"}:
+        comment = {"properties": {"message": "<p>something else</p>"} if stored == "another" else {}}
         app.sandbox.faults.plan("arm.comment.get", faults.json(200, comment))
     answer = await app.post(incident)
     assert (answer.status, answer.json["reason"]) == (status, reason)

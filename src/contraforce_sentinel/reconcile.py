@@ -210,9 +210,15 @@ class Reconciler:
         return found
 
     async def _sees_since(self, workspace: WorkspaceId) -> datetime:
-        """Return from which creation time on discovery looks at incidents."""
+        """Return from which creation time on discovery looks at incidents.
+
+        The first time sets the watermark: else an outage from then on would move the start with the clock.
+        """
         watermark = await self._store.watermark(workspace)
-        return self._clock() - self._lookback if watermark is None else watermark - OVERLAP
+        if watermark is None:
+            watermark = self._clock() - self._lookback + OVERLAP
+            await self._store.move_watermark(workspace, watermark)
+        return watermark - OVERLAP
 
     async def _record(self, incident: Incident) -> bool:
         """Store a link for an incident; say whether it is to be worked on."""

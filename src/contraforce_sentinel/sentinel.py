@@ -101,9 +101,11 @@ class Sentinel:
             if not stored.message:  # a success that is not about our comment is none
                 raise UpstreamMalformed("a comment without a message", upstream=Upstream.SENTINEL)
 
-        async def get() -> str | None:
+        async def get() -> str:
             found = await comments.get(*address)
-            return found.message
+            if not found.message:
+                raise UpstreamMalformed("a comment without a message", upstream=Upstream.SENTINEL)
+            return str(found.message)
 
         try:
             await self._resource_manager.call(put, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until)

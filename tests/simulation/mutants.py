@@ -144,23 +144,23 @@ BUGS: Final = (
 )
 
 
-def plant(bug: Bug | None, directory: Path) -> Path:
+def plant(bug: Bug | None, directory: Path, *, source: Path) -> Path:
     """Copy the source, with the bug in it; its text has to be there exactly once."""
     copy = directory / "src"
-    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
     if bug is not None:
         module = copy / "contraforce_sentinel" / bug.module
-        source = module.read_text(encoding="utf-8")
-        if source.count(bug.text) != 1:
-            raise LookupError(f"{bug.name}: its text is {source.count(bug.text)} times in {bug.module}")
-        module.write_text(source.replace(bug.text, bug.instead), encoding="utf-8")
+        text = module.read_text(encoding="utf-8")
+        if text.count(bug.text) != 1:
+            raise LookupError(f"{bug.name}: its text is {text.count(bug.text)} times in {bug.module}")
+        module.write_text(text.replace(bug.text, bug.instead), encoding="utf-8")
     return copy
 
 
-def hunt(bug: Bug | None, *, seeds: int) -> dict[str, str | int | None]:
+def hunt(bug: Bug | None, *, seeds: int, source: Path) -> dict[str, str | int | None]:
     """Simulate over the copy until a promise is broken; what `search.py` says."""
     with TemporaryDirectory(prefix="mutant-") as directory:
-        copy = plant(bug, Path(directory))
+        copy = plant(bug, Path(directory), source=source)
         finished = subprocess.run(  # noqa: S603 - our own script
             [sys.executable, HERE / "search.py", str(FIRST_SEED), str(seeds)],
             env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
@@ -182,6 +182,7 @@ def main() -> int:
     parser.add_argument("bugs", nargs="*", help="parts of the names of the bugs; all if none is given")
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--source", type=Path, default=SOURCE, help="a directory instead of src")
     wanted = parser.parse_args()
     chosen = [bug for bug in BUGS if not wanted.bugs or any(part in bug.name for part in wanted.bugs)]
     failures = 0
@@ -189,7 +190,8 @@ def main() -> int:
     print(f"|{'-' * 44}|{'-' * 18}|{'-' * 7}|{'-' * 21}|")  # noqa: T201
     with ThreadPoolExecutor(wanted.processes) as pool:
         cases: list[Bug | None] = [None, *chosen]
-        for bug, found in zip(cases, pool.map(partial(hunt, seeds=wanted.seeds), cases), strict=True):
+        search = partial(hunt, seeds=wanted.seeds, source=wanted.source)
+        for bug, found in zip(cases, pool.map(search, cases), strict=True):
             seed = found["seed"]
             count = "-" if seed is None else int(seed) - FIRST_SEED + 1
             name, module = (bug.name, bug.module) if bug else ("(no bug)", "")

@@ -18,6 +18,8 @@ from virtual_time import seconds_of
 _TAG: Final = re.compile(r"<[^>]*>")
 LIST_LAG_SECONDS: Final = 600.0
 """A watermark may pass what a list did not show yet: the overlap is for that."""
+LOOKBACK_SECONDS: Final = 24 * 3600.0
+"""How far the first discovery looks back."""
 
 
 class Process(Protocol):
@@ -151,6 +153,8 @@ class Referee:
     def watermark_moved(self, workspace_id: WorkspaceId, to: datetime) -> None:
         """Everything that a list could show up to there has to be in the store."""
         world = self._world
+        if seconds_of(to) < world.now - LOOKBACK_SECONDS + 2 * LIST_LAG_SECONDS + 3600:
+            return  # where the first look begins
         for case in world.cases.values():
             is_seen = case.listed_at + LIST_LAG_SECONDS <= world.now and case.deleted_at is None
             passed = case.workspace.arm_id.lower() == workspace_id.key and case.created <= seconds_of(to)
