@@ -3,7 +3,9 @@
 How tickets/link calls are counted: every process has ContraForce credentials of its own, so the sandbox's
 log tells who called. Right after a kill the store is read: for an incident that has no ticket there, the
 answer to a call of the dead process was lost with it, and then nothing may have come of it: no comment.
-Every incident must have exactly one call whose answer was not lost. Figures and seeds: `pytest tests/test_real_death.py --log-cli-level INFO`.
+Every incident must have exactly one call whose answer was not lost.
+
+Figures and seeds: `pytest tests/test_real_death.py --log-cli-level INFO`.
 """
 
 import asyncio

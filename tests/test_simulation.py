@@ -1,8 +1,8 @@
 """Thousands of small worlds in which everything fails, and in each of them every promise holds in the end.
 
-    SIMULATION_COUNT=20000 .venv/bin/python -m pytest tests/test_simulation.py     the soak
-    SIMULATION_SEEDS=17,23 .venv/bin/python -m pytest tests/test_simulation.py     these worlds
-    .venv/bin/python tests/simulation/simulate.py 17                               what happens in one
+SIMULATION_COUNT=20000 .venv/bin/python -m pytest tests/test_simulation.py     the soak
+SIMULATION_SEEDS=17,23 .venv/bin/python -m pytest tests/test_simulation.py     these worlds
+.venv/bin/python tests/simulation/simulate.py 17                               what happens in one
 """
 
 import os

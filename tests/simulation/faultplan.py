@@ -117,11 +117,7 @@ class FaultPlan:
         if now >= self.until:
             return "", 0.0, 0.0
         slow = rng.random() < self._slow_rate / 4
-        waits = (
-            (rng.uniform(0, 1.5), rng.uniform(0, 1.5))
-            if slow
-            else (rng.uniform(0, 0.02), rng.uniform(0, 0.02))
-        )
+        waits = (rng.uniform(0, 1.5), rng.uniform(0, 1.5)) if slow else (rng.choice((0.0, 0.0, 0.01)), 0.0)
         fails = rng.random() < self._store_rate
         return (rng.choice(("before", "after")) if fails else ""), *waits
 

@@ -1,11 +1,12 @@
 """What has to be true in the end, when the faults are over and everything had its time."""
 
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from faultplan import HOUR, Fault, FaultPlan
 from referee import Referee
 from truth import Case, World
+
+from contraforce_sentinel.incidents import IncidentId
+from contraforce_sentinel.links import Link, LinkState
+from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 
 _ENDS = frozenset({LinkState.LINKED, LinkState.SKIPPED, LinkState.DEAD})
 _INGESTION_SECONDS = 1800.0
@@ -22,7 +23,7 @@ def must_have_a_record(case: Case) -> bool:
 def is_settled(world: World, runs: list[float]) -> bool:
     """Whether nothing is owed any more, and the timer has looked since the last thing that happened."""
     last = max((max(case.created, case.listed_at) for case in world.cases.values()), default=0.0)
-    if len([start for start in runs if start > last]) < 2:  # noqa: PLR2004
+    if len([start for start in runs if start > last]) < 2:
         return False
     if any(case.key not in world.stored for case in world.cases.values() if must_have_a_record(case)):
         return False

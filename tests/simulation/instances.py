@@ -2,18 +2,25 @@
 
 import asyncio
 import base64
+from collections.abc import Coroutine
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, Final
 from unittest.mock import patch
-from uuid import UUID
 
 import httpx
+from faultplan import FaultPlan
+from referee import Referee
+from remote import Remote
+from truth import ARM_URL, World
+from virtual_time import wall
+from watched_store import WatchedStore
+from wire import AzureTransport, HttpxTransport, Wire
 
-from contraforce_sentinel import answers, contraforce, reconcile, resource_manager
+from contraforce_sentinel import answers, contraforce, resource_manager
 from contraforce_sentinel.contraforce import ContraForce
-from contraforce_sentinel.errors import NotAnIncident, StoreUnavailable, TicketLinkError, WorkspaceNotConfigured
-from contraforce_sentinel.incidents import Severity, WorkspaceId
+from contraforce_sentinel.errors import DeliveryError, StoreUnavailable
+from contraforce_sentinel.incidents import Severity
 from contraforce_sentinel.linking import TicketLinking
 from contraforce_sentinel.pacing import Pace
 from contraforce_sentinel.payloads import parse_delivery
@@ -23,13 +30,6 @@ from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import WorkspaceMapping
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.workspaces import Workspaces
-from faultplan import FaultPlan
-from referee import Referee
-from remote import Remote
-from truth import ARM_URL, World
-from virtual_time import wall
-from watched_store import WatchedStore
-from wire import AzureTransport, HttpxTransport, Wire
 
 MINIMUM_SEVERITY: Final = Severity.LOW
 LOOKBACK: Final = timedelta(hours=24)
@@ -66,7 +66,8 @@ class Instance:
 
     async def post(self, body: bytes) -> int | None:
         """Deliver a body; return the status of the answer, None if the process died over it."""
-        return await self._outlived(self._post(body))
+        status: int | None = await self._outlived(self._post(body))
+        return status
 
     async def reconcile(self) -> None:
         """Let the timer run, unless it still does."""
@@ -83,7 +84,7 @@ class Instance:
         if not self.alive:
             await asyncio.get_running_loop().create_future()
 
-    async def _outlived[T](self, work: Any) -> Any:
+    async def _outlived(self, work: Coroutine[Any, Any, Any]) -> Any:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.append(task)
         await asyncio.wait([task, self.died], return_when=asyncio.FIRST_COMPLETED)
@@ -94,7 +95,7 @@ class Instance:
         try:
             delivery = parse_delivery(body, content_type="application/json")
             answer = answers.for_outcome(await self._linking.link(delivery, trigger="http"))
-        except (StoreUnavailable, NotAnIncident, WorkspaceNotConfigured) as error:
+        except (StoreUnavailable, DeliveryError) as error:
             answer = answers.for_error(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
             self._world.violate("raises", f"a delivery raised {error!r}")
@@ -111,7 +112,7 @@ class Instance:
             self.runs.append(started)
         except StoreUnavailable:
             self._world.note(f"{self.name} run fails")
-        except (Exception, TicketLinkError) as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
             self._world.violate("raises", f"the timer raised {error!r}")
         self.is_reconciling = False
         if self._world.now - started > HOST_TIMEOUT_SECONDS:
@@ -125,7 +126,9 @@ class Instance:
         wire = Wire(self, world=world, remote=machine.remote, faults=faults, referee=referee)
         store = WatchedStore(machine.store, self, world=world, faults=faults, referee=referee)
         mappings = [
-            WorkspaceMapping(workspace=workspace.arm_id, contraforceWorkspaceId=UUID(workspace.contraforce_id))  # type: ignore[arg-type]
+            WorkspaceMapping.model_validate(
+                {"workspace": workspace.arm_id, "contraforceWorkspaceId": workspace.contraforce_id}
+            )
             for workspace in world.workspaces
         ]
         manager = _resource_manager(
@@ -180,6 +183,3 @@ def secrets(world: World) -> list[str]:
     """Return what must never be seen in a log record."""
     pair = f"{world.contraforce.client_id}:{world.contraforce.client_secret}".encode()
     return [world.contraforce.client_secret, base64.b64encode(pair).decode(), world.identity.header]
-
-
-__all__ = ["Instance", "Machine", "WorkspaceId", "reconcile", "secrets"]

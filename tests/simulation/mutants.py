@@ -104,10 +104,10 @@ BUGS: Final = (
     Bug(
         "store writes without compare-and-set",
         "stores/sqlite.py",
-        '                    "UPDATE links SET version = ?, state = ?, next_try_at = ?, created_at = ?, record = ?"\n'
-        '                    " WHERE incident = ? AND version = ?",',
-        '                    "UPDATE links SET version = ?, state = ?, next_try_at = ?, created_at = ?, record = ?"\n'
-        '                    " WHERE incident = ? AND ? IS NOT NULL",',
+        """record = ?"
+                    " WHERE incident = ? AND version = ?",""",
+        """record = ?"
+                    " WHERE incident = ? AND ? IS NOT NULL",""",
     ),
     Bug(
         "workspace looked up by its name alone",
@@ -122,7 +122,12 @@ BUGS: Final = (
         "if not is_our_comment(message, ticket):",
         "if True:",
     ),
-    Bug("discovery without overlap", "reconcile.py", "OVERLAP: Final = timedelta(hours=1)", "OVERLAP: Final = timedelta(0)"),
+    Bug(
+        "discovery without overlap",
+        "reconcile.py",
+        "OVERLAP: Final = timedelta(hours=1)",
+        "OVERLAP: Final = timedelta(0)",
+    ),
     Bug(
         "discovery reads the first page only",
         "reconcile.py",
@@ -177,7 +182,7 @@ def hunt(bug: Bug | None, *, seeds: int, source: Path) -> dict[str, str | int | 
 
 
 def main() -> int:
-    """Print the table; the exit status is the number of bugs not found, and of seeds that fail without one."""
+    """Print the table; the exit status counts the bugs not found, and a failure without a bug."""
     parser = argparse.ArgumentParser(description="Plant bugs and let the simulation find them.")
     parser.add_argument("bugs", nargs="*", help="parts of the names of the bugs; all if none is given")
     parser.add_argument("--seeds", type=int, default=1000)

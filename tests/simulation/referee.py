@@ -10,10 +10,11 @@ from datetime import datetime
 from html import unescape
 from typing import Any, Final, Protocol
 
-from contraforce_sentinel.incidents import WorkspaceId
-from contraforce_sentinel.links import Link, Ticket
 from truth import Case, World
 from virtual_time import seconds_of
+
+from contraforce_sentinel.incidents import WorkspaceId
+from contraforce_sentinel.links import Link, Ticket
 
 _TAG: Final = re.compile(r"<[^>]*>")
 LIST_LAG_SECONDS: Final = 600.0
@@ -72,7 +73,7 @@ class Referee:
         return self._files.setdefault(case.key, File())
 
     def request_sent(self, process: Process, operation: str, case: Case | None, body: Any) -> LinkCall | None:
-        """A request leaves the app: is it one that may be made now?"""
+        """A request leaves the app: check that it may be made now."""
         if case is None:
             if operation == "contraforce.link":
                 self._world.violate(
@@ -95,6 +96,8 @@ class Referee:
             world.violate("skip", f"{case.label}: tickets/link for an incident that was always to be skipped")
         if body["incident"]["number"] != str(case.facts.number):
             world.violate("f", f"{case.label}: tickets/link with another incident's number")
+        if body["ticketId"] is not None:
+            world.violate("f", f"{case.label}: tickets/link with the ticket of a body that was refused")
         call = LinkCall(process, world.now)
         file.calls.append(call)
         return call

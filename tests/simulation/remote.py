@@ -12,10 +12,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from faultplan import Fate, Fault
 from referee import Referee
+from truth import PLANTED_TITLE, Case, World
+
 from sandbox.bodies import PROBLEM_JSON, arm_error_body, problem_details
 from sandbox.requestlog import LoggedRequest
 from sandbox.service import Answer, RefusedError, Route
-from truth import PLANTED_TITLE, Case, World
 
 _HTML: Final = f"<html><body>Bad gateway for {PLANTED_TITLE}</body></html>".encode()
 

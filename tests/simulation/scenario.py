@@ -7,9 +7,11 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from faultplan import HOUR, FaultPlan
-from sandbox import SandboxIncident, SandboxWorkspace, TicketSystem
 from truth import PLANTED_TITLE, Case, World
 from virtual_time import wall
+
+from sandbox import SandboxIncident, SandboxWorkspace, TicketSystem
+from sandbox.incidents import Severity
 
 _SYSTEMS: Final[tuple[TicketSystem, ...]] = ("Autotask", "ServiceNow", "Jira")
 type _Change = Literal["close", "delete", "raise"]
@@ -49,7 +51,7 @@ class Scenario:
 def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     """Fill the world and return what is going to happen in it."""
     is_long = rng.random() < 0.02
-    until = rng.uniform(26, 30) * HOUR if is_long else rng.uniform(5 * 60, 75 * 60)
+    until = rng.uniform(26, 30) * HOUR if is_long else rng.uniform(5 * 60, 50 * 60)
     first, between = rng.uniform(-60, 60), rng.uniform(-60, 60)
     scenario = Scenario(
         faults_until=until,
@@ -96,7 +98,7 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
     created = rng.choice(
         (rng.uniform(-23, -1) * HOUR, rng.uniform(-1, 0) * HOUR, *(rng.uniform(0, until),) * 4, -30 * HOUR)
     )
-    severity = rng.choice(("Informational", "Low", "Low", *("Medium",) * 5, *("High",) * 3))
+    severity: Severity = rng.choice(("Informational", "Low", "Low", *("Medium",) * 5, *("High",) * 3))
     incident = workspace.add_incident(
         name=name,
         number=rng.choice((7, 100 + index)),
@@ -110,7 +112,9 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
     )
     skip = severity == "Informational" or incident.status == "Closed" or "Redirected" in incident.labels
     seen = max(created, 0.0)
-    ingested = seen + rng.choice((0.0, 0.0, rng.uniform(0, 600), rng.uniform(0, 1200), rng.uniform(1500, 4000)))
+    ingested = seen + rng.choice(
+        (0.0, 0.0, rng.uniform(0, 600), rng.uniform(0, 1200), rng.uniform(1500, 4000))
+    )
     case = Case(
         label=f"w{world.workspaces.index(workspace)}/i{index}",
         facts=incident,
@@ -141,9 +145,13 @@ def _deliver(rng: Random, scenario: Scenario, case: Case) -> None:
 
 def _forge(rng: Random, world: World, scenario: Scenario, case: Case) -> None:
     """A body that claims another customer's workspace, or a workspace that is not configured."""
-    at = max(case.created, 0.0) + rng.choice((5.0, rng.uniform(0, 600), rng.uniform(0, scenario.faults_until)))
+    at = max(case.created, 0.0) + rng.choice(
+        (5.0, rng.uniform(0, 600), rng.uniform(0, scenario.faults_until))
+    )
     if rng.random() < 0.7:
         body: dict[str, Any] = {**case.facts.trimmed_body(), "workspaceId": _guid(rng)}
+        if rng.random() < 0.3:
+            body["ticketId"] = "a-forged-ticket"
     else:
         body = {"incidentArmId": case.facts.arm_id.replace(case.workspace.subscription, _guid(rng))}
     scenario.postings.append(Posting(at, json.dumps(body).encode(), None))

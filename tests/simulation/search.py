@@ -3,9 +3,10 @@
 import json
 import sys
 
-import contraforce_sentinel
 from simulate import simulate
 from truth import Violation
+
+import contraforce_sentinel
 
 
 def first_violation(seeds: range) -> tuple[int, Violation] | None:

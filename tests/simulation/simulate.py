@@ -7,14 +7,14 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
+from typing import Any, Final
 from unittest.mock import patch
 
-from contraforce_sentinel.links import Link, LinkState
 from faultplan import HOUR, FaultPlan
 from final import check_the_end, is_settled
 from instances import Instance, Machine, secrets
@@ -23,8 +23,10 @@ from truth import PLANTED_TITLE, Violation, World
 from virtual_time import VirtualTimeLoop, run
 from watched_store import open_store
 
-_PATIENCE_SECONDS = 6 * HOUR
-_TRIES_OF_A_PLAYBOOK = 5
+from contraforce_sentinel.links import Link
+
+_PATIENCE_SECONDS: Final = 6 * HOUR
+_TRIES_OF_A_PLAYBOOK: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class _Simulation:
         self._machine = Machine(
             self._world, self._faults, retention=timedelta(days=self._scenario.retention_days)
         )
+        self._tasks: list[asyncio.Task[None]] = []
         self._instances: dict[int, Instance] = {}
         self._starts = 0
         self._open_postings = len(self._scenario.postings)
@@ -98,9 +101,8 @@ class _Simulation:
         await check_the_end(world, self._machine.store, self._machine.referee, self._faults)
         await self._machine.store.close()
 
-    def _background(self, work: object) -> None:
-        self._tasks = getattr(self, "_tasks", [])
-        self._tasks.append(self._loop.create_task(work))  # type: ignore[arg-type]
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(self._loop.create_task(work))
 
     async def _keep_alive(self, slot: int) -> None:
         """Start an instance, and another one some time after its death."""
@@ -127,7 +129,7 @@ class _Simulation:
         for _ in range(_TRIES_OF_A_PLAYBOOK):
             live = list(self._instances.values())
             status = await self._rng.choice(live).post(posting.body) if live else None
-            if status is not None and status < 500:  # noqa: PLR2004
+            if status is not None and status < 500:
                 self._judge(posting, status)
                 break
             await asyncio.sleep(self._rng.uniform(5, 45))
@@ -136,11 +138,11 @@ class _Simulation:
     def _judge(self, posting: Posting, status: int) -> None:
         world = self._world
         if posting.case is None:
-            if status not in {200, 202, 400, 403, 422}:
+            if status not in {200, 202, 400, 403, 409, 422}:
                 world.violate("answer", f"a forged body was answered {status}")
         elif status in {200, 202}:
             posting.case.accepted.append(world.now)
-        elif status != 422:  # noqa: PLR2004
+        elif status != 422:
             world.violate("answer", f"{posting.case.label}: a good body was answered {status}")
 
     async def _analyst(self, change: Change) -> None:
@@ -197,6 +199,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-
-
-__all__ = ["LinkState", "Result", "simulate"]

@@ -4,12 +4,13 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
+from virtual_time import VirtualTimeLoop
+
 from contraforce_sentinel.links import Link
 from sandbox import SandboxIncident, SandboxWorkspace
 from sandbox.contraforce import ContraForce
 from sandbox.identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager
-from virtual_time import VirtualTimeLoop
 
 ARM_URL: Final = "https://arm.test"
 CONTRAFORCE_URL: Final = "https://contraforce.test"

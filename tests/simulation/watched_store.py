@@ -7,15 +7,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from faultplan import FaultPlan
+from referee import Referee
+from truth import World
+from wire import Mortal
+
 from contraforce_sentinel.errors import StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link
 from contraforce_sentinel.stores import Backlog, TimerRun
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
-from faultplan import FaultPlan
-from referee import Referee
-from truth import World
-from wire import Mortal
 
 
 class _AtOnce(Executor):
@@ -126,7 +127,7 @@ class WatchedStore:
         await process.step(f"at {label}")
         result = await work()
         if seen is not None:
-            self._world.note(label)
+            self._world.note(f"{label}{' finds one' if name == 'insert' and result is None else ''}")
             seen(result)
         await process.step(f"after {label}")
         await asyncio.sleep(back)

@@ -6,7 +6,7 @@ What is on top of them is real: httpx, azure-core's pipeline, the Sentinel SDK, 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Protocol, Self
 
 import httpx
 from azure.core.exceptions import (
@@ -18,13 +18,12 @@ from azure.core.pipeline.transport import AsyncHttpResponse, AsyncHttpTransport
 from azure.core.rest import HttpRequest
 from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
 from azure.core.utils import case_insensitive_dict
-
 from faultplan import Fate, Fault, FaultPlan
 from referee import LinkCall, Process, Referee
 from remote import Call, Remote
-from sandbox.service import Answer
 from truth import World
 
+from sandbox.service import Answer
 
 
 class Mortal(Process, Protocol):
@@ -115,11 +114,11 @@ class Wire:
         if link_call is None or call.case is None:
             return
         file = self._referee.file(call.case)
-        if answer.status == 404:  # noqa: PLR2004
+        if answer.status == 404:
             file.unknown_at.append(self._world.now)
         if fate.fault in {Fault.GARBAGE, Fault.WRONG_SHAPE, Fault.REJECTED}:
             file.killers.add(fate.fault)
-        has_ticket = fate.fault is Fault.NONE and answer.status == 200 and answer.body["data"]["isTicketSet"]  # noqa: PLR2004
+        has_ticket = fate.fault is Fault.NONE and answer.status == 200 and answer.body["data"]["isTicketSet"]
         _end(link_call, "ticket" if has_ticket else "no ticket")
 
 

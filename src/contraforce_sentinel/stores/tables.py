@@ -242,9 +242,8 @@ class TableLinkStore:
                 if getattr(error, "error_code", None) == "TableNotFound":
                     raise
                 return None
-            if (
-                found["RowKey"] != row
-            ):  # who takes any answer for a record takes a new incident for a known one
+            # whatever passed for a record here would make a new incident a known one
+            if found["RowKey"] != row:
                 raise ValueError("not the entity that was asked for")
             return found
 
