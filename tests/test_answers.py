@@ -153,7 +153,7 @@ async def test_202_in_progress_while_another_delivery_works_on_it(app: App) -> N
             b'{"incidentArmId": "/subscriptions/x"}',
             "incidentArmId: not the ARM id of a Microsoft Sentinel incident",
         ),
-        (b'{"incidentArmId": 7}', "incidentarmid: is not valid (string_type)"),
+        (b'{"incidentArmId": 7}', "incidentArmId: is not valid (string_type)"),
     ],
 )
 async def test_400_says_what_to_fix(app: App, body: bytes, detail: str) -> None:
@@ -184,6 +184,63 @@ async def test_400_for_a_contradicting_body_leaves_an_earlier_record_due(app: Ap
     assert (await app.post(wrong)).status == 400
     assert (await app.record(incident.name, workspace=app.workspace.name)).json["status"] == "pending"
     assert (await app.post(incident)).json["status"] == "linked"
+
+
+async def test_a_refused_body_leaves_alone_what_another_delivery_was_told_202_for(app: App) -> None:
+    """A body of another customer and the right one at the same time: the right one's record stays."""
+    incident = incident_of(app)
+    app.sandbox.faults.plan("arm.workspace", faults.slow(0.3))
+    wrong = {**incident.trigger_body(), "workspaceId": "00000000-0000-4000-8000-000000000000"}
+    refused = asyncio.create_task(app.post(wrong))
+    await asyncio.sleep(0.1)
+    answers = [await app.post(incident), await refused]
+    assert [answer.status for answer in answers] == [200, 400]
+    assert (await app.record(incident.name, workspace=app.workspace.name)).json["status"] == "linked"
+
+
+async def test_a_refused_body_leaves_no_ticket_id_behind(app: App) -> None:
+    incident = incident_of(app)
+    app.sandbox.faults.plan("contraforce.link", faults.status(500))
+    await app.post(incident)
+    other = {"workspaceId": "00000000-0000-4000-8000-000000000000", "ticketId": "foreign"}
+    assert (await app.post({**incident.trigger_body(), **other})).status == 400
+    assert (await app.post(incident)).json["status"] == "linked"
+    assert [call.body["ticketId"] for call in app.sandbox.log.of("contraforce.link")] == [None, None]
+
+
+async def test_an_incident_that_is_skipped_by_its_body_needs_no_upstream(app: App) -> None:
+    app.sandbox.faults.plan("arm.workspace", faults.arm_error(403, "AuthorizationFailed"), times=None)
+    assert (await app.post(incident_of(app, status="Closed"))).json["status"] == "skipped"
+
+
+async def test_a_ticket_id_is_compared_without_case_and_spaces(app: App) -> None:
+    incident = incident_of(app)
+    content = {"data": {"jiraTicket": {"id": "10001", "number": "SEC-1"}}, "meta": {}}
+    app.sandbox.faults.plan("contraforce.link", faults.json(200, content))
+    assert (await app.post({**incident.trimmed_body(), "ticketId": "sec-1 "})).status == 200
+
+
+async def test_a_ticket_id_given_while_an_upstream_asked_to_wait_is_remembered(app: App) -> None:
+    incident = incident_of(app)
+    app.sandbox.faults.plan("contraforce.link", faults.status(429, retry_after="7200"))
+    first = await app.post(incident)
+    second = await app.post({**incident.trimmed_body(), "ticketId": "10001"})
+    assert (second.status, second.json["retryAt"]) == (202, first.json["retryAt"])
+    third = await app.post({**incident.trimmed_body(), "ticketId": "10001"})
+    assert third.status == 202
+
+
+async def test_an_empty_ticket_id_is_none(app: App) -> None:
+    answer = await app.post({**incident_of(app).trimmed_body(), "ticketId": ""})
+    assert answer.json["status"] == "linked"
+
+
+async def test_a_body_with_a_million_mistakes_gets_a_short_answer(app: App) -> None:
+    body = incident_of(app).trimmed_body()
+    body["object"]["properties"]["labels"] = [1] * 1_000_000
+    answer = await app.post(body)
+    assert answer.status == 400
+    assert len(json.dumps(answer.json)) < 1000
 
 
 async def test_413_for_a_body_over_4_mib(app: App) -> None:

@@ -166,7 +166,7 @@ def test_another_kind_of_number_is_refused_by_the_fields_name(number: object) ->
     document = trigger()
     document["object"]["properties"]["incidentNumber"] = number
 
-    with pytest.raises(NotAnIncident, match=r"object\.properties\.incidentnumber"):
+    with pytest.raises(NotAnIncident, match=r"object\.properties\.incidentNumber"):
         parse(document)
 
 
@@ -209,9 +209,9 @@ def test_labels_come_as_objects_or_as_strings(labels: list[Any], expected: set[s
     assert incident.labels == expected
 
 
-@pytest.mark.parametrize("ticket_id", ["", "x" * 129, "a\nb", "a\x00", "a\x7f", 7, True, ["a"], {}])
+@pytest.mark.parametrize("ticket_id", ["x" * 129, "a\nb", "a\x00", "a\x7f", 7, True, ["a"], {}])
 def test_a_ticket_id_that_cannot_be_one_is_refused(ticket_id: object) -> None:
-    with pytest.raises(NotAnIncident, match="ticketid"):
+    with pytest.raises(NotAnIncident, match="ticketId"):
         parse({"incidentArmId": ARM_ID, "ticketId": ticket_id})
 
 

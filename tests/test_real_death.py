@@ -37,6 +37,8 @@ from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
 from sandbox import LoggedRequest, Sandbox, SandboxIncident, SandboxWorkspace
 
+pytestmark = pytest.mark.timeout(300)  # 15 to 30 s each; several times that on a machine that is busy
+
 logger = logging.getLogger(__name__)
 
 SQLITE = "sqlite:///"
@@ -282,9 +284,10 @@ async def test_200_incidents_on_two_instances_of_which_one_dies_three_times(
                 await fleet.start(mortal)
             return unfinished
 
-        deaths = asyncio.create_task(die_three_times())
-        answers = await asyncio.gather(*map(deliver_to_both, incidents))
-        assert all(await deaths), "a kill found nothing under way"
+        async with asyncio.TaskGroup() as tasks:
+            deaths = tasks.create_task(die_three_times())
+            answers = await asyncio.gather(*map(deliver_to_both, incidents))
+        assert all(deaths.result()), "a kill found nothing under way"
         assert {status for both in answers for status in both} <= {200, 202}
         health = await fleet.finish_by_timer(moments.choice([steady, mortal]))
         assert (health["dead"], health["lastTimerRun"]["failedWorkspaces"]) == (0, 0)

@@ -333,7 +333,23 @@ def test_what_is_required_may_not_be_empty(name: str, empty: str) -> None:
     ],
 )
 def test_an_unknown_setting_of_ours_is_refused(name: str) -> None:
-    assert problems(**{name: MARKER}) == {name: "is not a setting of this app"}
+    assert problems(**{name: MARKER})[name].startswith("is not a setting of this app")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MINIMUM_SEVERTY", "MINIMUM_SEVERITY"),
+        ("ARM_ENDPOINTS", "ARM_ENDPOINT"),
+        ("AZURE_CLIENTID", "AZURE_CLIENT_ID"),
+        ("LINKSTORE", "LINK_STORE"),
+    ],
+)
+def test_a_name_that_is_nearly_a_settings_is_refused_and_the_setting_named(name: str, meant: str) -> None:
+    environment = {key: value for key, value in REQUIRED.items() if key != meant}
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment({**environment, name: "x"})
+    assert refused.value.problems == {name: f"is not a setting of this app; {meant} is"}
 
 
 def test_an_unknown_setting_does_not_hide_a_bad_one() -> None:

@@ -64,7 +64,7 @@ async def test_a_link_is_due_under_its_newest_time_only(store: LinkStore) -> Non
     (first,) = await add(store, link(name="a"))
     second = await store.replace(first.claimed(owner="x", now=NOW))
     assert await store.due(ONE, now=NOW, limit=10) == []
-    third = await store.replace(second.released(now=NOW + timedelta(hours=1)))
+    third = await store.replace(second.model_copy(update={"next_try_at": NOW + timedelta(hours=1)}))
     later = await store.due(ONE, now=NOW + timedelta(hours=2), limit=10)
     assert [one.version for one in later] == [third.version]
 
@@ -89,7 +89,7 @@ async def test_expired_are_old_linked_and_skipped_records_of_the_workspace(store
         aged("linked").linked(now=NOW),
         aged("skipped").skipped("closed", now=NOW),
         aged("dead").failed(refusal, now=NOW, jitter=0),
-        aged("pending").released(now=NOW),
+        aged("pending").model_copy(update={"next_try_at": NOW}),
         aged("elsewhere", OTHER).linked(now=NOW),
         link(name="young", due=None).linked(now=NOW),
     )

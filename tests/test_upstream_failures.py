@@ -1,12 +1,19 @@
 """What each failure of each upstream leads to, through the real worker: answer, record, calls made."""
 
+import gzip
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from conftest import App
+from pydantic import SecretStr
 
+from contraforce_sentinel import resource_manager
+from contraforce_sentinel.bootstrap import current_app
+from contraforce_sentinel.contraforce import open_http_client
 from sandbox import Operation, faults
 from sandbox.faults import Fault
 
@@ -43,10 +50,10 @@ CONTRAFORCE: dict[str, tuple[Fault, str, timedelta | None, int]] = {
         Fault(status=307, headers={"Location": "https://example.org/"}),
         "contraforce-unavailable",
         MINUTE,
-        4,
+        1,
     ),
-    "400 without a code": (faults.html(400), "contraforce-unavailable", MINUTE, 4),
-    "409, which is not documented": (faults.problem(409), "contraforce-unavailable", MINUTE, 4),
+    "400 without a code": (faults.html(400), "contraforce-unavailable", MINUTE, 1),
+    "409, which is not documented": (faults.problem(409), "contraforce-unavailable", MINUTE, 1),
     "401": (faults.problem(401), "contraforce-unauthorized", QUARTER, 1),
     "401 without a body": (faults.status(401), "contraforce-unauthorized", QUARTER, 1),
     "403 for the role": (
@@ -58,7 +65,8 @@ CONTRAFORCE: dict[str, tuple[Fault, str, timedelta | None, int]] = {
     "403 of the older shape": (faults.older_error(403, "FORBIDDEN"), "contraforce-unauthorized", QUARTER, 1),
     "404": (faults.problem(404, problem_code="NOT_FOUND"), "not-ingested-yet", MINUTE, 1),
     "404 of the older shape": (faults.older_error(404, "NOT_FOUND"), "not-ingested-yet", MINUTE, 1),
-    "404 of a gateway": (faults.html(404), "not-ingested-yet", MINUTE, 1),
+    "404 of a gateway, as of a wrong base URL": (faults.html(404), "contraforce-unavailable", MINUTE, 1),
+    "524, which may come after the work": (faults.status(524), "contraforce-unavailable", MINUTE, 1),
     "isTicketSet false": (envelope(jiraTicket=JIRA, isTicketSet=False), "no-ticket-yet", 5 * MINUTE, 1),
     "no ticket object": (envelope(isTicketSet=True), "no-ticket-yet", 5 * MINUTE, 1),
     "no ticket at all": (envelope(), "no-ticket-yet", 5 * MINUTE, 1),
@@ -229,6 +237,47 @@ async def test_each_failure_before_the_ticket_is_recorded_and_links_nothing(app:
     app.sandbox.faults.clear()
     if status == 202:
         assert (await app.post(incident)).json["status"] == "linked"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_never_followed_with_the_credential(app: App, status: int) -> None:
+    elsewhere = f"{app.sandbox.contraforce.base_url}/elsewhere"
+    app.sandbox.faults.plan("contraforce.link", Fault(status=status, headers={"Location": elsewhere}))
+    assert (await app.post(app.workspace.add_incident())).json["reason"] == "contraforce-unavailable"
+    assert app.sandbox.log.count("unknown") == 0
+
+
+async def test_a_compressed_answer_of_azure_is_read(app: App) -> None:
+    body = gzip.compress(json.dumps(app.workspace.to_rest()).encode())
+    fault = Fault(status=200, headers={"Content-Encoding": "gzip"}, body=body)
+    app.sandbox.faults.plan("arm.workspace", fault)
+    assert (await app.post(app.workspace.add_incident())).json["status"] == "linked"
+
+
+async def test_an_untrusted_certificate_is_told_as_such(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(str(other))
+    await app.post(app.workspace.add_incident())  # Azure is reached, with the right certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(other))
+    monkeypatch.setattr(
+        current_app().linking._contraforce,
+        "_http",
+        open_http_client(client_id="a", client_secret=SecretStr("b")),
+    )
+    answer = await app.post(app.workspace.add_incident())
+    assert answer.json["reason"] == "contraforce-unavailable"
+    told = [str(vars(record).get("error")) for record in caplog.records]
+    assert any("TLS: CERTIFICATE_VERIFY_FAILED" in error for error in told)
+
+
+async def test_an_identity_endpoint_that_hangs_is_not_taken_for_resource_manager(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource_manager, "_TOKEN_SECONDS", 0.2)
+    app.sandbox.faults.plan("identity.token", faults.hang(), times=None)
+    assert (await app.post(app.workspace.add_incident())).json["reason"] == "identity-unavailable"
 
 
 async def test_contraforce_answering_503_twice_is_linked_all_the_same(app: App) -> None:

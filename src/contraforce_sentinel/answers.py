@@ -38,7 +38,7 @@ class Answer:
         return json.dumps(self.content)
 
 
-def link_content(link: Link, *, already_linked: bool) -> dict[str, object]:
+def link_content(link: Link, *, already_linked: bool, now: datetime) -> dict[str, object]:
     """Return the body of a 200 or 202, as the README documents it."""
     waiting = link.state in {LinkState.PENDING, LinkState.TICKETED}
     return {
@@ -50,13 +50,13 @@ def link_content(link: Link, *, already_linked: bool) -> dict[str, object]:
         "ticket": link.ticket.model_dump(mode="json") if link.ticket else None,
         "commentId": str(comment_id(link.incident_id)) if link.state is LinkState.LINKED else None,
         "alreadyLinked": already_linked,
-        "reason": "in-progress" if waiting and link.lease else link.reason,
+        "reason": "in-progress" if waiting and link.is_busy(now) else link.reason,
         "retryAt": link.next_try_at.isoformat() if link.next_try_at else None,
         "contraforceRequestId": link.request_id,
     }
 
 
-def for_outcome(outcome: Outcome) -> Answer:
+def for_outcome(outcome: Outcome, *, now: datetime) -> Answer:
     """Answer a delivery that was accepted."""
     link = outcome.link
     if link.state is LinkState.DEAD:
@@ -70,13 +70,13 @@ def for_outcome(outcome: Outcome) -> Answer:
             fields=list(link.fields),
         )
     done = link.state in {LinkState.LINKED, LinkState.SKIPPED}
-    content = link_content(link, already_linked=outcome.already_linked)
+    content = link_content(link, already_linked=outcome.already_linked, now=now)
     return Answer(HTTPStatus.OK if done else HTTPStatus.ACCEPTED, content)
 
 
-def for_record(link: Link) -> Answer:
+def for_record(link: Link, *, now: datetime) -> Answer:
     """Answer a question for a record: the same body, with the record's own state and history."""
-    content = link_content(link, already_linked=link.state is LinkState.LINKED) | {
+    content = link_content(link, already_linked=link.state is LinkState.LINKED, now=now) | {
         "status": link.state,
         "code": link.code,
         "attempts": link.attempts,

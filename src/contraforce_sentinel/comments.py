@@ -19,7 +19,7 @@ MAX_COMMENT_LENGTH: Final = 30_000
 _MAX_URL: Final = 2_000
 _LINE_BREAK: Final = re.compile(r"</?(?:p|br|div)\b[^>]*>", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^>]*>")
-_SPECIAL: Final = re.compile(r"[^\w \-.,]|_")
+_SPECIAL: Final = re.compile(r"[^\w \-.,]|_|(?<=www)\.", re.IGNORECASE)
 
 
 def comment_id(incident_id: IncidentId) -> UUID:

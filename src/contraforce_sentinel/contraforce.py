@@ -6,6 +6,7 @@ here and in `tickets`, marked "our reading".
 
 import json
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from contraforce_sentinel.errors import (
     UpstreamRejected,
     UpstreamUnauthorized,
     UpstreamUnavailable,
+    UpstreamUnexpected,
 )
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import Ticket
@@ -39,8 +41,8 @@ _ADVICE: Final = {
     401: "renew CONTRAFORCE_CLIENT_ID and CONTRAFORCE_CLIENT_SECRET: the credential is wrong or has expired",
     403: "give the service account's credential the ticket scope, and the account a role on the workspace",
 }
-# Answers that may come after the work was done: left to the timer, never repeated within the request.
-_AMBIGUOUS_STATUSES: Final = frozenset({500, 502, 504})
+# Of these the service says that it has not done the work (our reading): they are repeated within the request.
+_NOT_DONE_STATUSES: Final = frozenset({408, 429, 503})
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class ContraForce:
             async with self._http.stream("POST", url, json=content) as response:
                 body = await _read(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise _unavailable(f"cannot connect ({type(error).__name__})", ambiguous=False) from error
+            raise _unavailable(f"cannot connect ({_why(error)})", ambiguous=False) from error
         except httpx.TransportError as error:
             raise _unavailable(f"no whole answer ({type(error).__name__})", ambiguous=True) from error
         except httpx.DecodingError as error:
@@ -112,6 +114,16 @@ async def _read(response: httpx.Response) -> bytes:
         if len(body) > MAX_ANSWER_BYTES:
             break
     return body[: MAX_ANSWER_BYTES + 1]
+
+
+def _why(error: BaseException) -> str:
+    """Name the kind of a failure to connect; of a refused certificate, TLS's own reason."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return f"TLS: {cause.reason}"
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def _unavailable(message: str, *, ambiguous: bool) -> UpstreamUnavailable:
@@ -172,10 +184,12 @@ def _error(response: httpx.Response, body: bytes) -> UpstreamError:
         return error(UpstreamRejected, fields=names[:_MAX_FIELDS])
     if status in _ADVICE:
         return error(UpstreamUnauthorized, advice=_ADVICE[status])
-    if status == httpx.codes.NOT_FOUND:
+    if status == httpx.codes.NOT_FOUND and code == "NOT_FOUND":
         return error(UpstreamNotFound)
+    if status < httpx.codes.INTERNAL_SERVER_ERROR and status not in _NOT_DONE_STATUSES:
+        return error(UpstreamUnexpected)
     wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-    ambiguous = status in _AMBIGUOUS_STATUSES
+    ambiguous = status not in _NOT_DONE_STATUSES
     return error(UpstreamUnavailable, retry_after_seconds=wait, ambiguous=ambiguous)
 
 

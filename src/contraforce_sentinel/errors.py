@@ -11,7 +11,8 @@ TicketLinkError
 ├── StoreUnavailable              503; nothing could be recorded, so the caller should repeat
 ├── StaleLink                     a compare-and-set was lost to another worker
 └── UpstreamError                 one answer, or none, of a remote service; decides the record's next state
-    ├── UpstreamUnavailable       connect error, timeout, 408, 429, 5xx, anything unexpected
+    ├── UpstreamUnavailable       connect error, timeout, 408, 429, 5xx
+    ├── UpstreamUnexpected        a status that is not documented; not repeated within the request
     ├── UpstreamUnauthorized      401, 403: a role, a scope or a credential is missing
     ├── UpstreamNotFound          404
     ├── NoTicketYet               ContraForce knows the incident, and it has no ticket
@@ -122,6 +123,10 @@ class UpstreamError(TicketLinkError):
 
 class UpstreamUnavailable(UpstreamError):
     """No answer, or one that says: later."""
+
+
+class UpstreamUnexpected(UpstreamError):
+    """A status that the service does not document, a redirect included."""
 
 
 class UpstreamUnauthorized(UpstreamError):

@@ -3,6 +3,7 @@
 The only module that knows `azure.functions`.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -18,6 +19,9 @@ from contraforce_sentinel.incidents import IncidentId, is_incident_name
 from contraforce_sentinel.payloads import parse_delivery
 from contraforce_sentinel.telemetry import Correlation, correlated, event
 
+# Logic Apps gives up after 120 s; the upstreams have 20 s of this, the rest is the link store's.
+_ANSWER_SECONDS = 85.0
+
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call] # the library leaves it untyped
 
 
@@ -28,7 +32,8 @@ async def link_incident(req: func.HttpRequest) -> func.HttpResponse:
 
     async def link() -> Answer:
         delivery = parse_delivery(req.get_body(), content_type=req.headers.get("Content-Type"))
-        return answers.for_outcome(await current_app().linking.link(delivery, trigger="http"))
+        outcome = await current_app().linking.link(delivery, trigger="http")
+        return answers.for_outcome(outcome, now=datetime.now(UTC))
 
     return await _respond(req, link)
 
@@ -66,8 +71,11 @@ async def _respond(request: func.HttpRequest, work: Callable[[], Awaitable[Answe
     """Run one request: correlation in, errors of our own to problem details, everything else to the host."""
     with correlated(Correlation.from_headers(request.headers)):
         try:
-            answer = await work()
-        except TicketLinkError as error:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                answer = await work()
+        except (TicketLinkError, TimeoutError) as error:
+            if isinstance(error, TimeoutError):
+                error = StoreUnavailable("the link store did not answer in time")
             answer = answers.for_error(error)
             event("request.refused", level=logging.WARNING, status=answer.status.value, error=str(error))
     return func.HttpResponse(
@@ -80,12 +88,16 @@ async def _record(incident_name: str, workspace: str) -> Answer:
         raise NotAnIncident("ask for /api/incidents/{incidentName}/link?workspace={workspace name}")
     app = current_app()
     candidates = [IncidentId(found, incident_name) for found in app.workspaces.named(workspace)]
+    if not candidates:
+        return answers.problem(
+            HTTPStatus.NOT_FOUND, "no workspace in WORKSPACES has this name", code="no-workspace"
+        )
     found = [link for candidate in candidates if (link := await app.store.get(candidate)) is not None]
     if len(found) > 1:
         raise NotAnIncident("several workspaces have this name: give the workspace's ARM id instead")
     if not found:
         return answers.problem(HTTPStatus.NOT_FOUND, "no link is recorded for this incident", code="no-link")
-    return answers.for_record(found[0])
+    return answers.for_record(found[0], now=datetime.now(UTC))
 
 
 async def _health() -> Answer:

@@ -72,17 +72,36 @@ class TicketLinking:
         `WorkspaceNotConfigured`, `NotAnIncident` or `TicketConflict` for a delivery that must be changed,
         `StoreUnavailable` if nothing could be recorded. Upstream failures are not raised but recorded.
         """
-        started = time.monotonic()
+        started, until = time.monotonic(), deadline()
         mapping = self._workspaces.require(delivery.incident_id.workspace)
+        known = known or await self._store.get(delivery.incident_id)
+        unresolved = None
+        if known is None or (known.ticket is None and self._is_open(known, delivery)):
+            unresolved = await self._resolve(delivery, mapping, until)
         link, ours = await self._claim(delivery, known)
         if ours:
             try:
-                link = await self._work(link, delivery, mapping)
+                link = await self._work(link, delivery, mapping, until, unresolved)
             except StaleLink:  # the lease ran out and another worker has taken over: its record counts
                 link = await self._store.get(delivery.incident_id) or link
         _report(link, trigger=trigger, seconds=time.monotonic() - started, ours=ours)
         _refuse_other_ticket(link, delivery, ours=ours)
         return Outcome(link, already_linked=not ours and link.state is LinkState.LINKED)
+
+    async def _resolve(
+        self, delivery: Delivery, mapping: WorkspaceMapping, until: float
+    ) -> UpstreamError | None:
+        """Compare the body with the real workspace, before anything is recorded for it.
+
+        Raises `NotAnIncident` where they differ; returns the failure if Resource Manager cannot tell.
+        """
+        try:
+            workspace = await self._workspaces.resolve(mapping, until=until)
+        except UpstreamError as error:
+            return error
+        if delivery.customer_id and delivery.customer_id.lower() != str(workspace.customer_id):
+            raise NotAnIncident("contradicts the incident's ARM id: workspaceId")
+        return None
 
     async def _claim(self, delivery: Delivery, known: Link | None) -> tuple[Link, bool]:
         """Return the incident's record, and whether this worker holds it now."""
@@ -96,13 +115,13 @@ class TicketLinking:
                 found = await self._store.get(delivery.incident_id)
             if found is None:
                 continue
-            if not found.is_claimable(now) or self._is_still_skipped(found, delivery):
+            is_open = self._is_open(found, delivery)
+            wished = found.wishing(delivery.ticket_id, now=now)
+            if not is_open and wished == found:
                 return found, False
-            claim = found.claimed(owner=self._owner, now=now)
-            if delivery.ticket_id is not None:
-                claim = claim.model_copy(update={"requested_ticket_id": delivery.ticket_id})
             try:
-                return await self._store.replace(claim), True
+                claim = wished.claimed(owner=self._owner, now=now) if is_open else wished
+                return await self._store.replace(claim), is_open
             except StaleLink:
                 found = None
         raise StoreUnavailable("the link changes faster than it can be claimed")
@@ -117,20 +136,34 @@ class TicketLinking:
         )
         return new.claimed(owner=self._owner, now=now)
 
-    def _is_still_skipped(self, found: Link, delivery: Delivery) -> bool:
-        """An incident may be reopened or raised in severity: then a skipped link starts again."""
-        return (
+    def _is_open(self, found: Link, delivery: Delivery) -> bool:
+        """Whether there is work on a link that this delivery may do now.
+
+        An incident may be reopened or raised in severity: then a skipped link starts again.
+        """
+        still_skipped = (
             found.state is LinkState.SKIPPED
             and delivery.incident is not None
             and skip_reason(delivery.incident, minimum=self._minimum_severity) is not None
         )
+        return found.is_claimable(self._clock()) and not still_skipped
 
-    async def _work(self, link: Link, delivery: Delivery, mapping: WorkspaceMapping) -> Link:
+    async def _work(
+        self,
+        link: Link,
+        delivery: Delivery,
+        mapping: WorkspaceMapping,
+        until: float,
+        unresolved: UpstreamError | None,
+    ) -> Link:
         """Do what is owed on a claimed link and store where that ended."""
-        until = deadline()
         try:
             if link.ticket is None:
-                incident = await self._incident(link, delivery, mapping, until)
+                incident = delivery.incident
+                if incident is None or skip_reason(incident, minimum=self._minimum_severity) is None:
+                    if unresolved is not None:
+                        raise unresolved
+                    incident = incident or await self._sentinel.get_incident(link.incident_id, until=until)
                 reason = skip_reason(incident, minimum=self._minimum_severity)
                 if reason is not None:
                     return await self._store.replace(link.skipped(reason, now=self._clock()))
@@ -142,23 +175,6 @@ class TicketLinking:
             jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
             link = link.failed(error, now=self._clock(), jitter=jitter)
         return await self._store.replace(link)
-
-    async def _incident(
-        self, link: Link, delivery: Delivery, mapping: WorkspaceMapping, until: float
-    ) -> Incident:
-        """Resolve the workspace, refuse a body that contradicts it, and read what the body does not say."""
-        workspace = await self._workspaces.resolve(mapping, until=until)
-        if delivery.customer_id and delivery.customer_id.lower() != str(workspace.customer_id):
-            await self._give_back(link)
-            raise NotAnIncident("contradicts the incident's ARM id: workspaceId")
-        return delivery.incident or await self._sentinel.get_incident(delivery.incident_id, until=until)
-
-    async def _give_back(self, link: Link) -> None:
-        """Undo a claim for a delivery that is refused: it leaves no trace of its own."""
-        if link.attempts == 1:
-            await self._store.delete(link)
-        else:
-            await self._store.replace(link.released(now=self._clock()))
 
     async def _obtain_ticket(
         self, link: Link, incident: Incident, mapping: WorkspaceMapping, until: float

@@ -69,7 +69,12 @@ class _Record(BaseModel):
 
 def _one_line(text: str) -> str:
     """Without control, format and private characters: fit for a log line, a header and a comment."""
-    return " ".join("".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in text).split())
+    return " ".join("".join(" " if _is_unseen(char) else char for char in text).split())
+
+
+def _is_unseen(char: str) -> bool:
+    """Whether it is a space, a control or a format character; the two joiners are letters of some scripts."""
+    return unicodedata.category(char)[0] in "CZ" and char not in "\u200c\u200d"
 
 
 def _cut(limit: int) -> AfterValidator:
@@ -98,7 +103,7 @@ class Ticket(_Record):
 
     def is_called(self, ticket_id: str) -> bool:
         """Whether a caller's `ticketId` means this ticket."""
-        return ticket_id in {self.id, self.number}
+        return ticket_id.strip().lower() in {(self.id or self.number).lower(), self.number.lower()}
 
 
 class Lease(_Record):
@@ -195,6 +200,12 @@ class Link(_Record):
             return False
         return self.not_before is None or self.not_before <= now
 
+    def wishing(self, ticket_id: str | None, *, now: datetime) -> Self:
+        """A caller asks for a certain ticket: heeded while no worker is at it and no ticket is known."""
+        if ticket_id in {None, self.requested_ticket_id} or self.is_busy(now) or self.ticket:
+            return self
+        return self if self.state is LinkState.DEAD else self._after(now, requested_ticket_id=ticket_id)
+
     def claimed(self, *, owner: str, now: datetime) -> Self:
         """One worker works on it; if that worker dies, the link is due when its lease ends."""
         until = now + LEASE
@@ -252,10 +263,6 @@ class Link(_Record):
             not_before=not_before,
             next_try_at=None if dead else max(now + wait, not_before or now),
         )
-
-    def released(self, *, now: datetime) -> Self:
-        """Give a claim back without a try; the link is due at once."""
-        return self._after(now, lease=None, next_try_at=now)
 
 
 _NO_FAILURE: Final[dict[str, object]] = {

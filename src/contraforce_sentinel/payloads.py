@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from contraforce_sentinel.errors import BodyTooLarge, NotAnIncident, NotJson
@@ -17,6 +17,11 @@ from contraforce_sentinel.incidents import Incident, IncidentId
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 MAX_TICKET_ID_LENGTH: Final = 128
+_MAX_PLACES: Final = 5
+_SPELLINGS: Final = {
+    name.lower(): name
+    for name in ("incidentArmId", "incidentNumber", "labelName", "ticketId", "workspaceId", "workspaceInfo")
+}
 _JSON_CONTENT_TYPE: Final = re.compile(
     r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.ASCII | re.IGNORECASE
 )
@@ -65,11 +70,16 @@ def _incident_id(field: str, text: str) -> IncidentId:
 
 def _describe(error: ValidationError) -> str:
     """Name each bad field; pydantic's own messages may quote the input, so only its error types are used."""
-    found = {".".join(str(part) for part in item["loc"]) or "body": item["type"] for item in error.errors()}
+    found = {".".join(map(_spelled, item["loc"])) or "body": item["type"] for item in error.errors()}
     return "; ".join(
         f"{place}: {'is missing' if kind == 'missing' else f'is not valid ({kind})'}"
-        for place, kind in sorted(found.items())
+        for place, kind in sorted(found.items())[:_MAX_PLACES]
     )
+
+
+def _spelled(part: int | str) -> str:
+    """Return a key as the trigger spells it."""
+    return _SPELLINGS.get(str(part), str(part))
 
 
 def _number(value: Any) -> Any:
@@ -123,7 +133,9 @@ class _Properties(_CaseInsensitive):
     )
     severity: str | None = None
     status: str | None = None
-    labels: list[Annotated[_Label, BeforeValidator(_label)]] | None = None
+    labels: (
+        Annotated[list[Annotated[_Label, BeforeValidator(_label)]], FailFast(), Field(max_length=500)] | None
+    ) = None
 
 
 class _Object(_CaseInsensitive):
@@ -137,7 +149,7 @@ class _Payload(_CaseInsensitive):
     incident_arm_id: str | None = Field(None, alias="incidentarmid")
     workspace_info: _WorkspaceInfo | None = Field(None, alias="workspaceinfo")
     customer_id: str | None = Field(None, alias="workspaceid")
-    ticket_id: Annotated[str, Field(pattern=rf"^[^\x00-\x1f\x7f]{{1,{MAX_TICKET_ID_LENGTH}}}$")] | None = (
+    ticket_id: Annotated[str, Field(pattern=rf"^[^\x00-\x1f\x7f]{{0,{MAX_TICKET_ID_LENGTH}}}$")] | None = (
         Field(None, alias="ticketid")
     )
 
@@ -152,7 +164,7 @@ class _Payload(_CaseInsensitive):
         return Delivery(
             incident_id=incident_id,
             incident=self._incident(incident_id),
-            ticket_id=self.ticket_id,
+            ticket_id=self.ticket_id or None,
             customer_id=self.customer_id or None,
         )
 

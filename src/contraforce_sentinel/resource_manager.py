@@ -4,6 +4,7 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/request-limi
 `retries.call_with_retries`'; the SDK's own are off, because they sleep a `Retry-After` of any length.
 """
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -46,6 +47,7 @@ from contraforce_sentinel.retries import call_with_retries, parse_retry_after
 
 _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 15
+_TOKEN_SECONDS: Final = 10
 _IDENTITY_ADVICE: Final = "assign the managed identity to the app, and set AZURE_CLIENT_ID to its client id"
 _USER_AGENT: Final = f"contraforce-sentinel/{VERSION}"
 _KINDS: Final[dict[int, type[UpstreamError]]] = {
@@ -66,6 +68,8 @@ class ResourceManager:
     def __init__(self, *, endpoint: str, client_id: str | None) -> None:
         # azure-identity logs answers that it cannot read, tokens included; what went wrong is our event
         logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
+        # ten lines for each request would bury the one event of a delivery
+        logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
         self._endpoint = endpoint
         self._scope = f"{endpoint}/.default"
         self._session = aiohttp.ClientSession(
@@ -161,7 +165,10 @@ class _Identity:
 
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         try:
-            token: AccessToken = await self._credential.get_token(*scopes, **options)
+            async with asyncio.timeout(_TOKEN_SECONDS):
+                token: AccessToken = await self._credential.get_token(*scopes, **options)
+        except TimeoutError:
+            raise _identity_unavailable("timeout") from None
         except ClientAuthenticationError as error:
             raise _identity_error(error) from None
         except (AzureError, ValueError, TypeError, KeyError) as error:

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # printable ASCII, and of that no query and no fragment, or no braces and quotes
 _BASE_URL: Final = re.compile(r"[^?#\\\x00-\x20\x7f-\U0010ffff]+")
 _TICKET_URL: Final = re.compile(r"https://[^{}<>\"'\\\x00-\x20\x7f-\U0010ffff]+")
-_SQLITE: Final = re.compile(r"sqlite:///(?P<path>.+)")
+_SQLITE: Final = re.compile(r"sqlite:///(?P<path>(?!:memory:).+)")
 _TABLE_ENDPOINT: Final = re.compile(r"https://[a-z0-9]{3,24}\.table\.(?:[a-z0-9-]+\.)+[a-z]{2,}/?")
 _CONNECTION_STRING: Final = re.compile(r"UseDevelopmentStorage=true;?|(?:[A-Za-z]+=[!-:<-~]+;?){2,12}")
 
@@ -119,7 +120,9 @@ class Settings(BaseModel):
         "https://management.azure.com", description="Resource Manager, for sovereign clouds."
     )
     azure_client_id: str | None = Field(
-        None, description="Client id of the user-assigned identity (azure-identity's own name)."
+        None,
+        pattern=r"^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$",
+        description="Client id of the user-assigned identity (azure-identity's own name).",
     )
     minimum_severity: Severity = Field(
         Severity.INFORMATIONAL,
@@ -210,8 +213,9 @@ class Settings(BaseModel):
             for name in environment
             if name.startswith(_OWN_PREFIXES) and name not in known
         }
+        problems |= _misspelt(environment.keys() - known, known - values.keys())
         for name, value in values.items():
-            if value.startswith("@Microsoft.KeyVault("):
+            if value.lower().startswith("@microsoft.keyvault("):
                 problems[name] = (
                     "the Key Vault reference was not resolved; check the vault's access and the secret's name"
                 )
@@ -229,6 +233,16 @@ class Settings(BaseModel):
         if problems:
             raise SettingsError(problems)
         return settings
+
+
+def _misspelt(others: Iterable[str], unset: Iterable[str]) -> dict[str, str]:
+    """Find names that are nearly those of settings which are not set."""
+    candidates = sorted(others)
+    found = {}
+    for name in unset:
+        for near in get_close_matches(name, candidates, n=1, cutoff=0.9):
+            found[near] = f"is not a setting of this app; {name} is"
+    return found
 
 
 _MAPPING_KEYS: Final = frozenset(field.alias or name for name, field in WorkspaceMapping.model_fields.items())

@@ -94,7 +94,8 @@ class Instance:
         started = self._world.now
         try:
             delivery = parse_delivery(body, content_type="application/json")
-            answer = answers.for_outcome(await self._linking.link(delivery, trigger="http"))
+            outcome = await self._linking.link(delivery, trigger="http")
+            answer = answers.for_outcome(outcome, now=self._clock())
         except (StoreUnavailable, DeliveryError) as error:
             answer = answers.for_error(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it should not be

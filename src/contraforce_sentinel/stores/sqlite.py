@@ -25,6 +25,7 @@ from contraforce_sentinel.stores import Backlog, TimerRun
 SCHEMA_VERSION: Final = 1
 _BUSY_SECONDS: Final = 5.0
 _BATCH: Final = 500
+_LONGEST_WAIT_SECONDS: Final = 10.0
 _SCHEMA: Final = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS links (
@@ -47,12 +48,13 @@ COMMIT;
 
 
 class SqliteLinkStore:
-    """`links.LinkStore` over one file; opened with the first use, in a thread of its own."""
+    """`LinkStore` over one file; opened with the first use, in a thread of its own."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="link-store")
         self._opened: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
 
     async def insert(self, link: Link) -> Link | None:
         """See `LinkStore.insert`."""
@@ -167,7 +169,10 @@ class SqliteLinkStore:
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""
         row = await self._run(lambda db: db.execute("SELECT run FROM runs").fetchone())
-        return None if row is None else TimerRun.model_validate_json(row[0])
+        try:
+            return None if row is None else TimerRun.model_validate_json(row[0])
+        except ValidationError:  # of another version: the next run writes a new one
+            return None
 
     async def save_run(self, run: TimerRun) -> None:
         """See `LinkStore.save_run`."""
@@ -190,18 +195,35 @@ class SqliteLinkStore:
         return [_link(row) for row in await self._run(lambda db: db.execute(query, parameters).fetchall())]
 
     async def _run[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do one operation in the store's thread, waiting no longer than a caller can."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: work(self._connection())
-            )
-        except (sqlite3.Error, OSError) as error:
-            raise StoreUnavailable("the SQLite link store cannot be used") from error
+            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._thread, lambda: work(self._connection())
+                )
+        except (sqlite3.Error, OSError, TimeoutError) as error:
+            what = getattr(error, "sqlite_errorname", type(error).__name__)
+            raise StoreUnavailable(f"the SQLite link store cannot be used ({what})") from error
 
     def _connection(self) -> sqlite3.Connection:
+        if self._opened is not None and _identity(self._path) != self._file:
+            self._opened.close()
+            self._opened = None
+            raise sqlite3.OperationalError("the file was removed or replaced")
         if self._opened is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._opened = _open(self._path)
+            self._file = _identity(self._path)
         return self._opened
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one of the same name; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _is_busy(error: Exception) -> bool:
