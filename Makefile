@@ -24,6 +24,9 @@ run: setup  ## serve the app on port 7071 with local.settings.json
 test: setup  ## every test, offline
 	@$(BIN)/python -m pytest
 
+soak: setup  ## 20,000 simulations of faults and deaths, an hour or less
+	@SIMULATION_COUNT=20000 $(BIN)/python -m pytest -q tests/test_simulation.py --timeout 0
+
 check: setup  ## style, types, and the tests with coverage of 95 % or more
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check

@@ -208,6 +208,17 @@ async def test_a_refused_body_leaves_no_ticket_id_behind(app: App) -> None:
     assert [call.body["ticketId"] for call in app.sandbox.log.of("contraforce.link")] == [None, None]
 
 
+async def test_a_ticket_id_of_another_workspaces_body_is_forgotten_when_azure_can_tell(app: App) -> None:
+    """While Azure is down the contradiction cannot be seen: the delivery is recorded, its wish waits."""
+    incident = incident_of(app)
+    app.sandbox.faults.plan("arm.workspace", faults.status(503), times=None)
+    other = {"workspaceId": "00000000-0000-4000-8000-000000000000", "ticketId": "foreign"}
+    assert (await app.post({**incident.trigger_body(), **other})).status == 202
+    app.sandbox.faults.clear()
+    assert (await app.post(incident)).json["status"] == "linked"
+    assert [call.body["ticketId"] for call in app.sandbox.log.of("contraforce.link")] == [None]
+
+
 async def test_an_incident_that_is_skipped_by_its_body_needs_no_upstream(app: App) -> None:
     app.sandbox.faults.plan("arm.workspace", faults.arm_error(403, "AuthorizationFailed"), times=None)
     assert (await app.post(incident_of(app, status="Closed"))).json["status"] == "skipped"

@@ -28,7 +28,7 @@ from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import WorkspaceMapping
 from contraforce_sentinel.stores import LinkStore
 from contraforce_sentinel.telemetry import event
-from contraforce_sentinel.workspaces import Workspaces
+from contraforce_sentinel.workspaces import Workspace, Workspaces
 
 _CLAIM_TRIES: Final = 5
 
@@ -75,13 +75,13 @@ class TicketLinking:
         started, until = time.monotonic(), deadline()
         mapping = self._workspaces.require(delivery.incident_id.workspace)
         known = known or await self._store.get(delivery.incident_id)
-        unresolved = None
+        resolved: Workspace | UpstreamError | None = None
         if known is None or (known.ticket is None and self._is_open(known, delivery)):
-            unresolved = await self._resolve(delivery, mapping, until)
+            resolved = await self._resolve(delivery, mapping, until)
         link, ours = await self._claim(delivery, known)
         if ours:
             try:
-                link = await self._work(link, delivery, mapping, until, unresolved)
+                link = await self._work(link, delivery, mapping, until, resolved)
             except StaleLink:  # the lease ran out and another worker has taken over: its record counts
                 link = await self._store.get(delivery.incident_id) or link
         _report(link, trigger=trigger, seconds=time.monotonic() - started, ours=ours)
@@ -90,7 +90,7 @@ class TicketLinking:
 
     async def _resolve(
         self, delivery: Delivery, mapping: WorkspaceMapping, until: float
-    ) -> UpstreamError | None:
+    ) -> Workspace | UpstreamError:
         """Compare the body with the real workspace, before anything is recorded for it.
 
         Raises `NotAnIncident` where they differ; returns the failure if Resource Manager cannot tell.
@@ -101,7 +101,7 @@ class TicketLinking:
             return error
         if delivery.customer_id and delivery.customer_id.lower() != str(workspace.customer_id):
             raise NotAnIncident("contradicts the incident's ARM id: workspaceId")
-        return None
+        return workspace
 
     async def _claim(self, delivery: Delivery, known: Link | None) -> tuple[Link, bool]:
         """Return the incident's record, and whether this worker holds it now."""
@@ -116,7 +116,7 @@ class TicketLinking:
             if found is None:
                 continue
             is_open = self._is_open(found, delivery)
-            wished = found.wishing(delivery.ticket_id, now=now)
+            wished = found.wishing(delivery.ticket_id, customer_id=delivery.customer_id, now=now)
             if not is_open and wished == found:
                 return found, False
             try:
@@ -131,6 +131,7 @@ class TicketLinking:
             incident_id=delivery.incident_id,
             incident_number=delivery.incident.number if delivery.incident else None,
             requested_ticket_id=delivery.ticket_id,
+            requested_customer_id=delivery.customer_id,
             created_at=now,
             updated_at=now,
         )
@@ -154,20 +155,22 @@ class TicketLinking:
         delivery: Delivery,
         mapping: WorkspaceMapping,
         until: float,
-        unresolved: UpstreamError | None,
+        resolved: Workspace | UpstreamError | None,
     ) -> Link:
         """Do what is owed on a claimed link and store where that ended."""
         try:
             if link.ticket is None:
                 incident = delivery.incident
                 if incident is None or skip_reason(incident, minimum=self._minimum_severity) is None:
-                    if unresolved is not None:
-                        raise unresolved
+                    if isinstance(resolved, UpstreamError):
+                        raise resolved
                     incident = incident or await self._sentinel.get_incident(link.incident_id, until=until)
                 reason = skip_reason(incident, minimum=self._minimum_severity)
                 if reason is not None:
                     return await self._store.replace(link.skipped(reason, now=self._clock()))
                 link = link.model_copy(update={"incident_number": incident.number})
+                if isinstance(resolved, Workspace):
+                    link = link.with_wish_of(str(resolved.customer_id))
                 link = await self._obtain_ticket(link, incident, mapping, until)
             link = await self._comment(link, until)
         except UpstreamError as error:

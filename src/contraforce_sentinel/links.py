@@ -165,7 +165,8 @@ class Link(_Record):
 
     `attempts` counts every claim; `failures` those in a row that ended with the present `reason`, which
     lasts since `failing_since`. A link is due when `next_try_at` has come; before `not_before`, which only
-    an upstream's `Retry-After` sets, nobody may try. `version` is the store's, for compare-and-set.
+    an upstream's `Retry-After` sets, nobody may try. `requested_customer_id` is the workspace GUID of the
+    body that asked for `requested_ticket_id`. `version` is the store's, for compare-and-set.
     """
 
     incident_id: _ArmId
@@ -173,6 +174,7 @@ class Link(_Record):
     state: LinkState = LinkState.PENDING
     ticket: Ticket | None = None
     requested_ticket_id: str | None = None
+    requested_customer_id: str | None = None
     reason: str | None = None
     code: str | None = None
     fields: tuple[str, ...] = ()
@@ -200,11 +202,19 @@ class Link(_Record):
             return False
         return self.not_before is None or self.not_before <= now
 
-    def wishing(self, ticket_id: str | None, *, now: datetime) -> Self:
+    def wishing(self, ticket_id: str | None, *, customer_id: str | None, now: datetime) -> Self:
         """A caller asks for a certain ticket: heeded while no worker is at it and no ticket is known."""
         if ticket_id in {None, self.requested_ticket_id} or self.is_busy(now) or self.ticket:
             return self
-        return self if self.state is LinkState.DEAD else self._after(now, requested_ticket_id=ticket_id)
+        if self.state is LinkState.DEAD:
+            return self
+        return self._after(now, requested_ticket_id=ticket_id, requested_customer_id=customer_id)
+
+    def with_wish_of(self, customer_id: str) -> Self:
+        """Forget a wish that came, before that could be seen, in a body of another workspace."""
+        if (self.requested_customer_id or customer_id).lower() == customer_id.lower():
+            return self
+        return self.model_copy(update={"requested_ticket_id": None, "requested_customer_id": None})
 
     def claimed(self, *, owner: str, now: datetime) -> Self:
         """One worker works on it; if that worker dies, the link is due when its lease ends."""

@@ -55,7 +55,7 @@ def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: F
     file = referee.file(case)
     lasting = faults.until >= _DAY
     allowed = {
-        "contraforce-rejected": Fault.REJECTED in file.killers,
+        "contraforce-rejected": Fault.REJECTED in file.killers or bool(case.asked_tickets),
         "contraforce-malformed": bool(file.killers & {Fault.GARBAGE, Fault.WRONG_SHAPE}),
         "incident-gone": case.deleted_at is not None,
         "not-ingested-yet": bool(file.unknown_at)

@@ -96,7 +96,7 @@ class Referee:
             world.violate("skip", f"{case.label}: tickets/link for an incident that was always to be skipped")
         if body["incident"]["number"] != str(case.facts.number):
             world.violate("f", f"{case.label}: tickets/link with another incident's number")
-        if body["ticketId"] is not None:
+        if body["ticketId"] not in {None, *case.asked_tickets}:
             world.violate("f", f"{case.label}: tickets/link with the ticket of a body that was refused")
         call = LinkCall(process, world.now)
         file.calls.append(call)

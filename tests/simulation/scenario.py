@@ -19,11 +19,13 @@ type _Change = Literal["close", "delete", "raise"]
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """A body that a playbook sends at a moment; `case` is None for one that names no incident of ours."""
+    """A body that a playbook sends at a moment; a forged one does not tell the truth about its incident."""
 
     at: float
     body: bytes
-    case: Case | None
+    case: Case
+    is_forged: bool = False
+    ticket: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +153,12 @@ def _forge(rng: Random, world: World, scenario: Scenario, case: Case) -> None:
     if rng.random() < 0.7:
         body: dict[str, Any] = {**case.facts.trimmed_body(), "workspaceId": _guid(rng)}
         if rng.random() < 0.3:
-            body["ticketId"] = "a-forged-ticket"
+            body["ticketId"] = f"forged-{len(scenario.postings)}"
     else:
         body = {"incidentArmId": case.facts.arm_id.replace(case.workspace.subscription, _guid(rng))}
-    scenario.postings.append(Posting(at, json.dumps(body).encode(), None))
+    scenario.postings.append(
+        Posting(at, json.dumps(body).encode(), case, is_forged=True, ticket=body.get("ticketId"))
+    )
 
 
 def _change(rng: Random, scenario: Scenario, case: Case) -> None:

@@ -126,18 +126,24 @@ class _Simulation:
     async def _playbook(self, posting: Posting) -> None:
         """Deliver as Logic Apps do: again after no answer, 429 and 5xx, four times."""
         await asyncio.sleep(posting.at)
+        if posting.ticket is not None:
+            posting.case.asked_tickets.add(posting.ticket)
+        is_known_to_be_refused = True
         for _ in range(_TRIES_OF_A_PLAYBOOK):
             live = list(self._instances.values())
             status = await self._rng.choice(live).post(posting.body) if live else None
             if status is not None and status < 500:
                 self._judge(posting, status)
+                if status == 400 and posting.ticket is not None and is_known_to_be_refused:
+                    posting.case.asked_tickets.remove(posting.ticket)
                 break
+            is_known_to_be_refused = False
             await asyncio.sleep(self._rng.uniform(5, 45))
         self._open_postings -= 1
 
     def _judge(self, posting: Posting, status: int) -> None:
         world = self._world
-        if posting.case is None:
+        if posting.is_forged:
             if status not in {200, 202, 400, 403, 409, 422}:
                 world.violate("answer", f"a forged body was answered {status}")
         elif status in {200, 202}:

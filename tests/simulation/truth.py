@@ -21,7 +21,10 @@ PLANTED_TITLE: Final = "planted-title-7f31"
 
 @dataclass(slots=True, eq=False)
 class Case:
-    """One incident and what is true of it. Times are the loop's; `label` names it in traces and messages."""
+    """One incident and what is true of it. Times are the loop's; `label` names it in traces and messages.
+
+    `asked_tickets` are the ids that bodies asked for which were not refused.
+    """
 
     label: str
     facts: SandboxIncident
@@ -35,6 +38,7 @@ class Case:
     may_be_skipped: bool = False
     may_be_linked: bool = True
     accepted: list[float] = field(default_factory=list)
+    asked_tickets: set[str] = field(default_factory=set)
 
     @property
     def key(self) -> str:
