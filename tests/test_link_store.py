@@ -23,7 +23,7 @@ from store_fixtures import ACCOUNT, KEY, OpenStore
 from contraforce_sentinel.errors import StaleLink, StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Lease, Link, LinkState, Ticket, TicketSystem
-from contraforce_sentinel.stores import LinkStore, TimerRun, sqlite, tables
+from contraforce_sentinel.stores import LinkStore, TimerRun, sqlite, table_calls
 from contraforce_sentinel.stores.entities import key, version_of
 from contraforce_sentinel.stores.sqlite import SCHEMA_VERSION, SqliteLinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
@@ -592,7 +592,7 @@ async def service(respond: Respond) -> AsyncIterator[TableLinkStore]:
     store = TableLinkStore.from_connection_string(
         f"AccountName={ACCOUNT};AccountKey={KEY};TableEndpoint={url};"
     )
-    store._is_made = True
+    store._calls._is_made = True
     try:
         yield store
     finally:
@@ -722,8 +722,8 @@ class TestTables:
         self, operation: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """No time-out between two bytes ends this one."""
-        monkeypatch.setattr(tables, "_OPERATION_SECONDS", 0.3)
-        monkeypatch.setattr(tables, "_LISTING_SECONDS", 0.3)
+        monkeypatch.setattr(table_calls, "_OPERATION_SECONDS", 0.3)
+        monkeypatch.setattr(table_calls, "_LISTING_SECONDS", 0.3)
 
         async def drip(writer: asyncio.StreamWriter) -> None:
             writer.write(f"HTTP/1.1 200 x\r\n{JSON}\r\nContent-Length: 9999\r\n\r\n".encode())

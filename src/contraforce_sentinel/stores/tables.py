@@ -13,30 +13,22 @@ reads 10 index rows and 10 links.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import batched
 from typing import Any, Final, Self
 from uuid import uuid4
 
-import stamina
 from azure.core import MatchConditions
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import (
-    AzureError,
-    ClientAuthenticationError,
-    HttpResponseError,
-    ResourceExistsError,
     ResourceNotFoundError,
-    ServiceRequestError,
-    ServiceResponseError,
 )
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from contraforce_sentinel.errors import StaleLink, StoreUnavailable
+from contraforce_sentinel.errors import StaleLink
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link
 from contraforce_sentinel.stores import Backlog, TimerRun
@@ -52,6 +44,7 @@ from contraforce_sentinel.stores.entities import (
     to_time,
     version_of,
 )
+from contraforce_sentinel.stores.table_calls import Refused, TableCalls, reading
 
 TABLE_NAME: Final = "contraforcelinks"
 _TIMER_PARTITION: Final = "timer"
@@ -60,13 +53,6 @@ _WATERMARK: Final = "watermark"
 _EXPIRED: Final = " and (state eq 'linked' or state eq 'skipped') and created_at lt @before"
 _BATCH: Final = 32
 _BATCHES_AT_ONCE: Final = 2  # of the 100 connections that the transport opens, deliveries keep a third
-_PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
-# No operation on one link takes longer, its token, tries and slow answers included: with three of them and
-# 20 s of upstreams, a delivery is answered within 90 s. Listings are the timer's, and have more to read.
-_OPERATION_SECONDS: Final = 15.0
-_LISTING_SECONDS: Final = 60.0
-# What the SDK raises beside its own errors for an answer of another shape than the service's.
-_MALFORMED: Final = (ValueError, TypeError, AttributeError, KeyError, IndexError)
 _CLIENT_OPTIONS: Final[dict[str, Any]] = {"retry_total": 0, "connection_timeout": 5, "read_timeout": 5}
 
 
@@ -75,7 +61,7 @@ class TableLinkStore:
 
     def __init__(self, table: TableClient) -> None:
         self._table = table
-        self._is_made = False
+        self._calls = TableCalls(table)
         self._places = asyncio.Semaphore(_BATCHES_AT_ONCE)
 
     @classmethod
@@ -128,8 +114,8 @@ class TableLinkStore:
             await self._table.submit_transaction(operations)
 
         try:
-            await self._run(remove)
-        except _Refused:
+            await self._calls.run(remove)
+        except Refused:
             if tries > 1 and await self.get(link.incident_id) is None:
                 return  # by the try whose answer was lost
             raise _stale(link) from None
@@ -146,7 +132,7 @@ class TableLinkStore:
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
         """See `LinkStore.due`."""
         rows = await self._range(workspace_id, "due-", f"due-{to_text(now)}~", limit=limit)
-        with _reading():
+        with reading():
             ids = [IncidentId(workspace_id, row["RowKey"].split("-", 2)[2]) for row in rows]
         links = await self._in_batches(self.get, ids)
         return [link for link in links if link and link.next_try_at and link.next_try_at <= now]
@@ -164,14 +150,14 @@ class TableLinkStore:
             self._range(workspace_id, "due-", "due.", limit=1),
             self._range(workspace_id, "dead-", "dead.", limit=None),
         )
-        with _reading():
+        with reading():
             oldest = to_time(first[0]["RowKey"].split("-")[1]) if first else None
         return Backlog(oldest_due_at=oldest, dead=len(dead))
 
     async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
         """See `LinkStore.watermark`."""
         found = await self._get(partition(workspace_id), _WATERMARK)
-        with _reading():
+        with reading():
             return None if found is None else to_time(found["created_at"])
 
     async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
@@ -179,28 +165,28 @@ class TableLinkStore:
         entity = {**key(workspace_id, _WATERMARK), "workspace": workspace_id.key, "created_at": to_text(to)}
         while True:
             found = await self._get(partition(workspace_id), _WATERMARK)
-            with _reading():
+            with reading():
                 is_behind = found is None or to_time(found["created_at"]) < to
             try:
                 if found is None:
-                    await self._run(lambda: self._table.create_entity(entity))
+                    await self._calls.run(lambda: self._table.create_entity(entity))
                 elif is_behind:
                     change = {"mode": UpdateMode.REPLACE, **_unchanged(found.metadata["etag"])}
-                    await self._run(partial(self._table.update_entity, entity, **change))
-            except _Refused:
+                    await self._calls.run(partial(self._table.update_entity, entity, **change))
+            except Refused:
                 continue  # another instance has moved it: look again
             return
 
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""
         found = await self._get(_TIMER_PARTITION, _LAST_RUN)
-        with _reading():
+        with reading():
             return None if found is None else TimerRun.model_validate_json(found["run"])
 
     async def save_run(self, run: TimerRun) -> None:
         """See `LinkStore.save_run`."""
         entity = {"PartitionKey": _TIMER_PARTITION, "RowKey": _LAST_RUN, "run": run.model_dump_json()}
-        await self._run(lambda: self._table.upsert_entity(entity, mode=UpdateMode.REPLACE))
+        await self._calls.run(lambda: self._table.upsert_entity(entity, mode=UpdateMode.REPLACE))
 
     async def check(self) -> None:
         """See `LinkStore.check`; writes nothing but, the first time, the table."""
@@ -219,11 +205,11 @@ class TableLinkStore:
         entity = {**to_entity(link), "written": mark}
         operations = [(first, entity, condition), *index]
         try:
-            done = await self._run(lambda: self._table.submit_transaction(operations))
-        except _Refused:
+            done = await self._calls.run(lambda: self._table.submit_transaction(operations))
+        except Refused:
             found = await self._get(entity["PartitionKey"], entity["RowKey"])
             return to_link(found) if found is not None and found.get("written") == mark else None
-        with _reading():
+        with reading():
             return link.model_copy(update={"version": version_of(str(done[0]["etag"]), index_row(link))})
 
     async def _in_batches[A, T](self, read: Callable[[A], Awaitable[T]], what: Sequence[A]) -> list[T]:
@@ -247,7 +233,7 @@ class TableLinkStore:
                 raise ValueError("not the entity that was asked for")
             return found
 
-        return await self._run(get)
+        return await self._calls.run(get)
 
     async def _range(
         self,
@@ -274,69 +260,7 @@ class TableLinkStore:
                     break
             return entities
 
-        return await self._run(read, is_listing=True)
-
-    async def _run[T](self, work: Callable[[], Awaitable[T]], *, is_listing: bool = False) -> T:
-        """Do one operation, again while the service is busy. Raises `_Refused` or `StoreUnavailable`."""
-        try:
-            async with asyncio.timeout(_LISTING_SECONDS if is_listing else _OPERATION_SECONDS):
-                async for attempt in stamina.retry_context(
-                    on=_is_passing, attempts=5, timeout=10, wait_max=2
-                ):
-                    with attempt:
-                        if not self._is_made:
-                            await self._make()
-                        return await work()
-        except (AzureError, TimeoutError, *_MALFORMED) as error:
-            if _is_refusal(error):
-                raise _Refused from None
-            self._is_made = False  # somebody may have removed the table
-            raise StoreUnavailable(_failure(error)) from error
-        raise AssertionError("stamina ends with a result or an exception")
-
-    async def _make(self) -> None:
-        with suppress(ResourceExistsError):
-            await self._table.create_table()
-        self._is_made = True
-
-
-class _Refused(Exception):
-    """The entity is not as the operation expects it: there already, gone, or changed."""
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Turn what an entity of another shape raises into `StoreUnavailable`, without its content."""
-    try:
-        yield
-    except _MALFORMED:
-        raise StoreUnavailable("an entity of the table link store cannot be read by this version") from None
-
-
-def _failure(error: Exception) -> str:
-    """Say what a person has to do; never the service's words, which may quote the request."""
-    if isinstance(error, ClientAuthenticationError) or getattr(error, "status_code", None) in {401, 403}:
-        return (
-            "the table link store does not admit this app: grant its identity the role"
-            " Storage Table Data Contributor, or renew the account key"
-        )
-    return "the table link store cannot be used"
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether a condition did not hold, by the service's own codes.
-
-    https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes
-    """
-    code = getattr(error, "error_code", None)
-    return code in {"EntityAlreadyExists", "UpdateConditionNotSatisfied", "ResourceNotFound"}
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether the same operation may succeed in a moment."""
-    if isinstance(error, HttpResponseError):
-        return error.status_code in _PASSING_STATUSES
-    return isinstance(error, ServiceRequestError | ServiceResponseError)
+        return await self._calls.run(read, is_listing=True)
 
 
 def _stale(link: Link) -> StaleLink:

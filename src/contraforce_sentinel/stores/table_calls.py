@@ -1,0 +1,97 @@
+"""Calls of Azure Tables: bounded in time, repeated while the service is busy, failing in our own words."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+import stamina
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ServiceRequestError,
+    ServiceResponseError,
+)
+from azure.data.tables.aio import TableClient
+
+from contraforce_sentinel.errors import StoreUnavailable
+
+_PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
+# No operation on one link takes longer, its token, tries and slow answers included: with three of them and
+# 20 s of upstreams, a delivery is answered within 90 s. Listings are the timer's, and have more to read.
+_OPERATION_SECONDS: Final = 15.0
+_LISTING_SECONDS: Final = 60.0
+# What the SDK raises beside its own errors for an answer of another shape than the service's.
+_MALFORMED: Final = (ValueError, TypeError, AttributeError, KeyError, IndexError)
+
+
+class TableCalls:
+    """Runs operations on one table, which is made with the first of them."""
+
+    def __init__(self, table: TableClient) -> None:
+        self._table = table
+        self._is_made = False
+
+    async def run[T](self, work: Callable[[], Awaitable[T]], *, is_listing: bool = False) -> T:
+        """Do one operation, again while the service is busy. Raises `Refused` or `StoreUnavailable`."""
+        try:
+            async with asyncio.timeout(_LISTING_SECONDS if is_listing else _OPERATION_SECONDS):
+                async for attempt in stamina.retry_context(
+                    on=_is_passing, attempts=5, timeout=10, wait_max=2
+                ):
+                    with attempt:
+                        if not self._is_made:
+                            await self._make()
+                        return await work()
+        except (AzureError, TimeoutError, *_MALFORMED) as error:
+            if _is_refusal(error):
+                raise Refused from None
+            self._is_made = False  # somebody may have removed the table
+            raise StoreUnavailable(_failure(error)) from error
+        raise AssertionError("stamina ends with a result or an exception")
+
+    async def _make(self) -> None:
+        with suppress(ResourceExistsError):
+            await self._table.create_table()
+        self._is_made = True
+
+
+class Refused(Exception):
+    """The entity is not as the operation expects it: there already, gone, or changed."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn what an entity of another shape raises into `StoreUnavailable`, without its content."""
+    try:
+        yield
+    except _MALFORMED:
+        raise StoreUnavailable("an entity of the table link store cannot be read by this version") from None
+
+
+def _failure(error: Exception) -> str:
+    """Say what a person has to do; never the service's words, which may quote the request."""
+    if isinstance(error, ClientAuthenticationError) or getattr(error, "status_code", None) in {401, 403}:
+        return (
+            "the table link store does not admit this app: grant its identity the role"
+            " Storage Table Data Contributor, or renew the account key"
+        )
+    return "the table link store cannot be used"
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether a condition did not hold, by the service's own codes.
+
+    https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes
+    """
+    code = getattr(error, "error_code", None)
+    return code in {"EntityAlreadyExists", "UpdateConditionNotSatisfied", "ResourceNotFound"}
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same operation may succeed in a moment."""
+    if isinstance(error, HttpResponseError):
+        return error.status_code in _PASSING_STATUSES
+    return isinstance(error, ServiceRequestError | ServiceResponseError)
