@@ -272,6 +272,18 @@ async def test_an_untrusted_certificate_is_told_as_such(
     assert any("TLS: CERTIFICATE_VERIFY_FAILED" in error for error in told)
 
 
+@pytest.mark.parametrize(
+    "operation", ["identity.token", "arm.workspace", "contraforce.link", "arm.comment.put"]
+)
+async def test_retry_after_of_any_upstream_moves_the_next_try(app: App, operation: Operation) -> None:
+    app.sandbox.faults.plan(operation, faults.status(429, retry_after="7200"), times=None)
+    answer = await app.post(app.workspace.add_incident())
+    assert answer.status == 202
+    wait = datetime.fromisoformat(answer.json["retryAt"]) - datetime.now(UTC)
+    assert timedelta(minutes=119) < wait <= timedelta(hours=2)
+    assert app.sandbox.log.count(operation) == 1
+
+
 async def test_an_identity_endpoint_that_hangs_is_not_taken_for_resource_manager(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,7 +198,8 @@ def _identity_error(error: ClientAuthenticationError) -> UpstreamError:
     response: Any = error.response
     status = None if response is None else int(response.status_code)
     if status is not None and _KINDS.get(status, UpstreamUnavailable) is UpstreamUnavailable:
-        return _identity_unavailable(f"status {status}")
+        wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+        return _identity_unavailable(f"status {status}", retry_after_seconds=wait)
     return UpstreamUnauthorized(
         "the managed identity gets no token",
         upstream=Upstream.IDENTITY,
@@ -207,8 +208,10 @@ def _identity_error(error: ClientAuthenticationError) -> UpstreamError:
     )
 
 
-def _identity_unavailable(what: str) -> UpstreamUnavailable:
-    return UpstreamUnavailable(f"no token ({what})", upstream=Upstream.IDENTITY)
+def _identity_unavailable(what: str, *, retry_after_seconds: float | None = None) -> UpstreamUnavailable:
+    return UpstreamUnavailable(
+        f"no token ({what})", upstream=Upstream.IDENTITY, retry_after_seconds=retry_after_seconds
+    )
 
 
 def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> UpstreamError:
