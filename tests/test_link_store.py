@@ -331,6 +331,19 @@ class TestSqlite:
 
         assert deep.is_file()
 
+    async def test_a_file_that_is_removed_under_it_is_told_and_then_a_new_one_is_made(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        """Else records would go into a file that nobody can find any more."""
+        await inserted(sqlite_store, link())
+        for file in path.parent.glob("links.db*"):
+            file.unlink()
+
+        with pytest.raises(StoreUnavailable):
+            await sqlite_store.check()
+        assert await sqlite_store.get(link().incident_id) is None
+        assert path.is_file()
+
     async def test_readers_and_writers_do_not_block_each_other(
         self, path: Path, sqlite_store: SqliteLinkStore
     ) -> None:
