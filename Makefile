@@ -1,9 +1,10 @@
 # Two commands matter: make demo, make test. Both set everything up first.
 SHELL := /bin/bash
 BIN := .venv/bin
+DIST := dist
 
 .DEFAULT_GOAL := help
-.PHONY: azurite soak help setup demo run test check fix package clean
+.PHONY: azurite bicep soak help setup demo run test check fix package clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,13 +44,19 @@ fix: setup  ## let ruff correct what it can
 	@$(BIN)/ruff format
 
 package: setup  ## the zip that is deployed: code, host.json, requirements.txt from the lock
-	@rm -rf dist && mkdir -p dist/package/src
-	@cp function_app.py host.json dist/package && cp -R src/contraforce_sentinel dist/package/src
-	@find dist/package -name __pycache__ -prune -exec rm -rf {} +
-	@.tools/bin/uv export --quiet --locked --no-dev --group worker --no-emit-project --no-annotate \
-		--output-file dist/package/requirements.txt >/dev/null
-	@cd dist/package && $(CURDIR)/$(BIN)/python -m zipfile -c ../contraforce-sentinel.zip *
-	@du -h dist/contraforce-sentinel.zip
+	@rm -rf "$(DIST)/package" && mkdir -p "$(DIST)/package/src"
+	@cp function_app.py host.json "$(DIST)/package" && cp -R src/contraforce_sentinel "$(DIST)/package/src"
+	@if [ -f workspaces.json ]; then cp workspaces.json "$(DIST)/package"; fi
+	@rm -rf "$(DIST)/package/src/contraforce_sentinel/cli"
+	@find "$(DIST)/package" -name __pycache__ -prune -exec rm -rf {} +
+	@$(BIN)/python -m compileall -q --invalidation-mode unchecked-hash -s "$(DIST)/package" -p /home/site/wwwroot "$(DIST)/package"
+	@.tools/bin/uv export --quiet --frozen --no-dev --group worker --no-emit-project --no-annotate \
+		--output-file "$(DIST)/package/requirements.txt" >/dev/null
+	@cd "$(DIST)/package" && rm -f ../contraforce-sentinel.zip && "$(CURDIR)/$(BIN)/python" -m zipfile -c ../contraforce-sentinel.zip *
+	@du -h "$(DIST)/contraforce-sentinel.zip"
+
+bicep:  ## type-check and lint infra/ with the real Bicep, as bicep or az
+	@.ci/bicep
 
 clean:  ## remove everything that was made here
 	rm -rf .venv .tools .data dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

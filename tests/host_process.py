@@ -100,9 +100,7 @@ def run_host(
     with (
         (directory / "stdout").open("wb") as out,
         (directory / "stderr").open("wb") as err,
-        subprocess.Popen(  # noqa: S603 - our own interpreter
-            command, stdout=out, stderr=err, env=environment
-        ) as process,
+        subprocess.Popen(command, stdout=out, stderr=err, env=environment) as process,
     ):
         try:
             yield HostProcess(process=process, directory=directory)

@@ -45,7 +45,7 @@ def azurite() -> Iterator[str]:
         pytest.skip("Azurite is not installed: make azurite")
     port = _free_port()
     options = ["--skipApiVersionCheck", "--inMemoryPersistence", "--silent", "--disableTelemetry"]
-    with subprocess.Popen(  # noqa: S603 - found above
+    with subprocess.Popen(
         [command, *options, "--tableHost", "127.0.0.1", "--tablePort", str(port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -48,7 +48,7 @@ def test_piped_it_shows_every_observation_in_plain_text_and_leaves_nothing(tmp_p
         "CONTRAFORCE_API_URL": "no such",
         "HTTPS_PROXY": "http://localhost:1",
     }
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         COMMAND,
         capture_output=True,
         text=True,
@@ -81,7 +81,7 @@ def test_piped_it_shows_every_observation_in_plain_text_and_leaves_nothing(tmp_p
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_exits_with_130_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     environment = {**PIPE_ENVIRONMENT, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(  # noqa: S603 - our own interpreter
+    with subprocess.Popen(
         COMMAND, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as demo:
         assert demo.stdout is not None

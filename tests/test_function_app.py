@@ -53,7 +53,7 @@ def test_the_app_is_indexed_without_a_single_setting() -> None:
     )
     names = ("CONTRAFORCE_", "WORKSPACES", "LINK_STORE")
     bare = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=bare, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
@@ -67,7 +67,7 @@ def test_the_app_is_indexed_without_a_single_setting() -> None:
 
 
 def test_importing_the_app_reads_no_setting_and_connects_to_nothing() -> None:
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-c", IMPORT_WITHOUT_EFFECTS], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")

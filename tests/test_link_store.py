@@ -1,5 +1,4 @@
 """The contract of every link store, and what only one of them promises."""
-# ruff: noqa: ASYNC240 - a test's loop has nothing else to do while it prepares a file
 
 import asyncio
 import os
@@ -510,7 +509,7 @@ class TestSqlite:
     def test_two_processes_that_create_the_file_at_once_both_work(self, tmp_path: Path, name: str) -> None:
         path = tmp_path / name
         workers = [
-            subprocess.Popen(  # noqa: S603 - this interpreter with the program below
+            subprocess.Popen(
                 [sys.executable, "-c", WORKER, str(path), name],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -166,7 +166,7 @@ def hunt(bug: Bug | None, *, seeds: int, source: Path) -> dict[str, str | int | 
     """Simulate over the copy until a promise is broken; what `search.py` says."""
     with TemporaryDirectory(prefix="mutant-") as directory:
         copy = plant(bug, Path(directory), source=source)
-        finished = subprocess.run(  # noqa: S603 - our own script
+        finished = subprocess.run(
             [sys.executable, HERE / "search.py", str(FIRST_SEED), str(seeds)],
             env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
