@@ -20,6 +20,7 @@ var alerts = [
     name: 'dead-links'
     title: 'Incidents that will get no ticket comment unless somebody acts'
     query: loadTextContent('alerts/dead-links.kql')
+    each: [{ name: 'Incident', operator: 'Include', values: ['*'] }] // an alert that is on says nothing more: one for each incident
     severity: 1
     window: 'PT15M'
   }
@@ -27,6 +28,7 @@ var alerts = [
     name: 'overdue-links'
     title: 'Links that have been due for more than 30 minutes'
     query: loadTextContent('alerts/overdue-links.kql')
+    each: []
     severity: 2
     window: 'PT15M'
   }
@@ -34,6 +36,7 @@ var alerts = [
     name: 'authorization-failures'
     title: 'A role, a scope or a credential is missing'
     query: loadTextContent('alerts/authorization-failures.kql')
+    each: [{ name: 'Workspace', operator: 'Include', values: ['*'] }]
     severity: 1
     window: 'PT15M'
   }
@@ -41,6 +44,7 @@ var alerts = [
     name: 'timer-silent'
     title: 'The timer has not finished a run for 20 minutes'
     query: loadTextContent('alerts/timer-silent.kql')
+    each: []
     severity: 1
     window: 'PT30M'
   }
@@ -48,6 +52,7 @@ var alerts = [
     name: 'failed-playbook-runs'
     title: 'The playbook fails'
     query: loadTextContent('alerts/failed-playbook-runs.kql')
+    each: []
     severity: 2
     window: 'PT15M'
   }
@@ -75,6 +80,7 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for alert 
           timeAggregation: 'Count'
           operator: 'GreaterThan'
           threshold: 0
+          dimensions: alert.each
           failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
         }
       ]

@@ -136,7 +136,6 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
     siteConfig: {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
       ipSecurityRestrictionsDefaultAction: restrictInbound ? 'Deny' : 'Allow'
       ipSecurityRestrictions: restrictInbound ? concat([logicApps], allowedRanges) : []
@@ -183,20 +182,21 @@ resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2
   properties: { allow: false }
 }
 
-// Easy Auth, besides the function key: without allowedPrincipals any application of the tenant would get in.
-resource tokens 'Microsoft.Web/sites/config@2024-11-01' = if (!empty(authClientId)) {
+// Easy Auth, besides the function key: without allowedPrincipals any application of the tenant would get in. Deployed in any case,
+// so that an authClientId that is taken away switches it off.
+resource tokens 'Microsoft.Web/sites/config@2024-11-01' = {
   parent: app
   name: 'authsettingsV2'
   properties: {
-    platform: { enabled: true }
+    platform: { enabled: !empty(authClientId) }
     globalValidation: {
-      requireAuthentication: true
-      unauthenticatedClientAction: 'Return401'
+      requireAuthentication: !empty(authClientId)
+      unauthenticatedClientAction: empty(authClientId) ? 'AllowAnonymous' : 'Return401'
       excludedPaths: ['/api/health']
     }
     identityProviders: {
       azureActiveDirectory: {
-        enabled: true
+        enabled: !empty(authClientId)
         registration: {
           clientId: authClientId
           openIdIssuer: 'https://sts.windows.net/${tenant().tenantId}/' // the issuer of version 1 tokens, which managed identities get

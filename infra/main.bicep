@@ -140,7 +140,7 @@ module vaults 'vaults.bicep' = {
   name: 'vaults'
   params: {
     appVaultName: 'kv-app-${suffix}'
-    playbookVaultName: 'kv-playbook-${suffix}'
+    playbookVaultName: 'kv-play-${suffix}'
     location: location
     tags: tags
     contraforceClientSecret: contraforceClientSecret

@@ -354,7 +354,6 @@ def test_everything_speaks_tls_1_2_or_later() -> None:
     site = properties("app.bicep", "app")
     assert site["httpsOnly"] is True
     assert site["siteConfig"]["minTlsVersion"] == site["siteConfig"]["scmMinTlsVersion"] == "1.2"
-    assert site["siteConfig"]["ftpsState"] == "Disabled"
     assert properties("app.bicep", "tokens")["httpSettings"] == {"requireHttps": True}
 
 
@@ -384,15 +383,17 @@ def test_one_identity_of_the_app_does_everything() -> None:
 
 def test_with_an_app_registration_only_the_playbook_gets_in() -> None:
     tokens = read("app.bicep").resources["tokens"]
-    assert tokens.condition == "(!empty(authClientId))"
+    assert tokens.condition is None, "or taking authClientId away would not switch it off"
     assert tokens.body["name"] == "authsettingsV2"
     found = tokens.body["properties"]
-    assert found["platform"] == {"enabled": True}
-    assert found["globalValidation"]["requireAuthentication"] is True
-    assert found["globalValidation"]["unauthenticatedClientAction"] == "Return401"
+    assert found["platform"] == {"enabled": "!empty(authClientId)"}
+    assert found["globalValidation"]["requireAuthentication"] == "!empty(authClientId)"
+    assert found["globalValidation"]["unauthenticatedClientAction"] == (
+        "empty(authClientId) ? 'AllowAnonymous' : 'Return401'"
+    )
     assert found["identityProviders"] == {
         "azureActiveDirectory": {
-            "enabled": True,
+            "enabled": "!empty(authClientId)",
             "registration": {
                 "clientId": "authClientId",
                 "openIdIssuer": "'https://sts.windows.net/${tenant().tenantId}/'",
@@ -466,7 +467,7 @@ WIRING: dict[str, dict[str, Any]] = {
     "monitoring": {"name": "name", "retentionDays": "telemetryRetentionDays", **COMMON},
     "vaults": {
         "appVaultName": "'kv-app-${suffix}'",
-        "playbookVaultName": "'kv-playbook-${suffix}'",
+        "playbookVaultName": "'kv-play-${suffix}'",
         "contraforceClientSecret": "contraforceClientSecret",
         "logAnalyticsId": "monitoring.outputs.logAnalyticsId",
         **COMMON,
@@ -515,6 +516,32 @@ def test_each_part_gets_what_is_its_own() -> None:
     assert {module: wiring(module) for module in WIRING} == WIRING
     for module in ("app", "playbook"):
         assert read("main.bicep").modules[module].body["dependsOn"] == ["roles"]
+
+
+@pytest.mark.parametrize(
+    ("module", "parameter"),
+    [("storage", "name"), ("vaults", "appVaultName"), ("vaults", "playbookVaultName"), ("app", "name")],
+)
+def test_the_longest_name_is_short_enough(module: str, parameter: str) -> None:
+    """`uniqueString` is 13 characters; Azure's limits are 24, and for an app's host name 60."""
+    longest = {
+        "${suffix}": 13 * "x",
+        "${name}": read("main.bicep").parameters["name"].decorators["maxLength"] * "x",
+    }
+    name = wiring(module)[parameter].strip("'")
+    for part, text in longest.items():
+        name = name.replace(part, text)
+    limit = parse(INFRA / f"{module}.bicep").parameters[parameter].decorators.get("maxLength", 60)
+    assert re.fullmatch(r"[a-z0-9-]+", name)
+    assert len(name) <= limit
+
+
+def test_an_alert_for_each_finding_names_a_column_of_its_query() -> None:
+    for alert in read("alerts.bicep").variables["alerts"]:
+        query = (INFRA / "alerts" / f"{alert['name']}.kql").read_text()
+        for dimension in alert["each"]:
+            assert re.search(rf"\b{dimension['name']} = ", query)
+            assert (dimension["operator"], dimension["values"]) == ("Include", ["*"])
 
 
 def test_the_outputs_are_the_parameters_of_what_is_deployed_next() -> None:
@@ -575,6 +602,7 @@ def test_every_alert_has_its_query_and_every_query_its_alert() -> None:
     assert rule["actions"] == {"actionGroups": "actionGroupIds"}
     [condition] = rule["criteria"]["allOf"]
     assert condition["query"] == "alert.query"
+    assert condition["dimensions"] == "alert.each"
     assert (condition["timeAggregation"], condition["operator"], condition["threshold"]) == (
         "Count",
         "GreaterThan",
