@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,9 +13,10 @@ from uuid import uuid4
 import pytest
 from azure.data.tables.aio import TableClient
 
+from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_client
 from contraforce_sentinel.stores import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
-from contraforce_sentinel.stores.tables import TableLinkStore
+from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
@@ -72,6 +74,11 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
     raise RuntimeError("Azurite does not listen")
 
 
+def table_transport() -> HttpxTransport:
+    """Return the transport that the app's own store of tables has."""
+    return HttpxTransport(open_azure_client(tls=ssl.create_default_context(), read_seconds=READ_SECONDS))
+
+
 type OpenStore = Callable[[], LinkStore]
 
 
@@ -82,7 +89,9 @@ async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
         connection, name = request.getfixturevalue("azurite"), f"t{uuid4().hex}"
 
         def make() -> LinkStore:
-            return TableLinkStore(TableClient.from_connection_string(connection, name))
+            return TableLinkStore(
+                TableClient.from_connection_string(connection, name, transport=table_transport())
+            )
     else:
 
         def make() -> LinkStore:

@@ -17,7 +17,7 @@ import pytest
 import stamina
 from azure.core.exceptions import ServiceResponseError
 from azure.data.tables.aio import TableClient
-from store_fixtures import ACCOUNT, KEY, OpenStore
+from store_fixtures import ACCOUNT, KEY, OpenStore, table_transport
 
 from contraforce_sentinel.errors import StaleLink, StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
@@ -561,7 +561,9 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.fixture
 async def table(azurite: str) -> AsyncIterator[TableClient]:
-    async with TableClient.from_connection_string(azurite, f"t{uuid4().hex}") as client:
+    async with TableClient.from_connection_string(
+        azurite, f"t{uuid4().hex}", transport=table_transport()
+    ) as client:
         yield client
 
 
@@ -602,7 +604,7 @@ async def service(respond: Respond) -> AsyncIterator[TableLinkStore]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/{ACCOUNT}"
     store = TableLinkStore.from_connection_string(
-        f"AccountName={ACCOUNT};AccountKey={KEY};TableEndpoint={url};"
+        f"AccountName={ACCOUNT};AccountKey={KEY};TableEndpoint={url};", transport=table_transport()
     )
     store._calls._is_made = True
     try:

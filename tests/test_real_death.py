@@ -29,6 +29,7 @@ import pytest
 import pytest_asyncio
 from conftest import ROOT
 from host_process import FUNCTION_KEY, MASTER_KEY, HostProcess, run_host, with_leases_of
+from store_fixtures import table_transport
 
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import LEASE, Link
@@ -70,7 +71,7 @@ async def store(link_store: str) -> AsyncIterator[LinkStore]:
     if link_store.startswith(SQLITE):
         opened = SqliteLinkStore(Path(link_store.removeprefix(SQLITE)))
     else:
-        opened = TableLinkStore.from_connection_string(link_store)
+        opened = TableLinkStore.from_connection_string(link_store, transport=table_transport())
     yield opened
     await opened.close()
 

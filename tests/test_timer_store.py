@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from azure.core.exceptions import ServiceResponseError
 from azure.data.tables.aio import TableClient
-from store_fixtures import ACCOUNT, KEY, OpenStore
+from store_fixtures import ACCOUNT, KEY, OpenStore, table_transport
 
 from contraforce_sentinel.errors import StaleLink, StoreUnavailable, Upstream, UpstreamRejected
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
@@ -151,7 +151,9 @@ async def test_two_stores_racing_for_50_due_links_have_one_winner_each(open_stor
 
 @pytest.fixture
 async def table(azurite: str) -> Any:
-    async with TableClient.from_connection_string(azurite, f"t{uuid4().hex}") as client:
+    async with TableClient.from_connection_string(
+        azurite, f"t{uuid4().hex}", transport=table_transport()
+    ) as client:
         yield client
 
 
@@ -218,7 +220,7 @@ async def test_tables_out_of_reach_or_with_a_wrong_key_are_unavailable_and_the_k
     wrong = azurite.replace(KEY, "c2VjcmV0LXBsYW50ZWQ=")
     closed = f"AccountName={ACCOUNT};AccountKey={KEY};TableEndpoint=http://127.0.0.1:1/{ACCOUNT};"
     for connection in (wrong, closed):
-        store = TableLinkStore.from_connection_string(connection)
+        store = TableLinkStore.from_connection_string(connection, transport=table_transport())
         with pytest.raises(StoreUnavailable) as refused:
             await store.check()
         told = f"{refused.value} {refused.value.__cause__}"

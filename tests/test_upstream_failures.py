@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trustme
 from conftest import App
@@ -264,7 +265,7 @@ async def test_an_untrusted_certificate_is_told_as_such(
     monkeypatch.setattr(
         current_app().linking._contraforce,
         "_http",
-        open_http_client(client_id="a", client_secret=SecretStr("b")),
+        open_http_client(client_id="a", client_secret=SecretStr("b"), tls=httpx.create_ssl_context()),
     )
     answer = await app.post(app.workspace.add_incident())
     assert answer.json["reason"] == "contraforce-unavailable"

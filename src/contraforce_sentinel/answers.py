@@ -16,8 +16,7 @@ from contraforce_sentinel.errors import (
     TicketLinkError,
     WorkspaceNotConfigured,
 )
-from contraforce_sentinel.linking import Outcome
-from contraforce_sentinel.links import Link, LinkState
+from contraforce_sentinel.links import Link, LinkState, Outcome
 from contraforce_sentinel.stores import TimerRun
 
 _RETRY_AFTER_SECONDS: Final = "30"

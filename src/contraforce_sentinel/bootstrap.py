@@ -1,99 +1,153 @@
-"""The only place where real clients are built and wired: lazily, once per process, nothing at import time."""
+"""The only place where real clients are built and wired: each with its first use, nothing at import time.
+
+The imports stand in the functions on purpose: what a call does not need, it does not wait for.
+"""
 
 import os
+import ssl
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from azure.identity.aio import ManagedIdentityCredential
-
-from contraforce_sentinel.contraforce import ContraForce, open_http_client
-from contraforce_sentinel.linking import TicketLinking
-from contraforce_sentinel.pacing import Pace
-from contraforce_sentinel.reconcile import Reconciler
-from contraforce_sentinel.resource_manager import ResourceManager
-from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores import LinkStore
-from contraforce_sentinel.stores.sqlite import SqliteLinkStore
-from contraforce_sentinel.workspaces import Workspaces
+
+if TYPE_CHECKING:
+    from contraforce_sentinel.linking import TicketLinking
+    from contraforce_sentinel.pacing import Pace
+    from contraforce_sentinel.reconcile import Reconciler
+    from contraforce_sentinel.resource_manager import ResourceManager
+    from contraforce_sentinel.sentinel import Sentinel
+    from contraforce_sentinel.workspaces import Workspaces
 
 
-@dataclass(frozen=True, slots=True)
 class App:
-    """The wired app; `close` releases its connections."""
+    """The app, wired as it is used; use it inside one running event loop; `close` releases connections."""
 
-    settings: Settings
-    linking: TicketLinking
-    reconciler: Reconciler
-    workspaces: Workspaces
-    store: LinkStore
-    resources: AsyncExitStack
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._resources = AsyncExitStack()
 
     async def close(self) -> None:
         """Close every client; idempotent."""
-        await self.resources.aclose()
+        await self._resources.aclose()
+
+    @cached_property
+    def store(self) -> LinkStore:
+        """The link store that the settings name."""
+        store: LinkStore
+        if self.settings.sqlite_path is not None:
+            from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+
+            store = SqliteLinkStore(self.settings.sqlite_path)
+        else:
+            store = self._open_tables()
+        self._resources.push_async_callback(store.close)
+        return store
+
+    def _open_tables(self) -> LinkStore:
+        from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_client
+        from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
+
+        transport = HttpxTransport(open_azure_client(tls=self._tls, read_seconds=READ_SECONDS))
+        if self.settings.table_endpoint is None:
+            text = self.settings.link_store.get_secret_value()
+            return TableLinkStore.from_connection_string(text, transport=transport)
+        from azure.identity.aio import ManagedIdentityCredential
+
+        credential = ManagedIdentityCredential(
+            client_id=self.settings.azure_client_id, transport=transport, retry_total=2
+        )
+        self._resources.push_async_callback(credential.close)
+        return TableLinkStore.from_endpoint(self.settings.table_endpoint, credential, transport=transport)
+
+    @cached_property
+    def workspaces(self) -> "Workspaces":
+        """The allow-list."""
+        from contraforce_sentinel.workspaces import Workspaces
+
+        workspaces = Workspaces(self.settings.workspaces, resource_manager=self._resource_manager)
+        self._resources.push_async_callback(workspaces.close)
+        return workspaces
+
+    @cached_property
+    def linking(self) -> "TicketLinking":
+        """The use case."""
+        from contraforce_sentinel.contraforce import ContraForce, open_http_client
+        from contraforce_sentinel.linking import TicketLinking
+
+        settings = self.settings
+        http = open_http_client(
+            client_id=settings.contraforce_client_id,
+            client_secret=settings.contraforce_client_secret,
+            tls=self._tls,
+        )
+        self._resources.push_async_callback(http.aclose)
+        return TicketLinking(
+            workspaces=self.workspaces,
+            contraforce=ContraForce(http, base_url=settings.contraforce_api_url),
+            sentinel=self._sentinel,
+            store=self.store,
+            minimum_severity=settings.minimum_severity,
+            ticket_url_templates=settings.ticket_url_templates,
+            clock=_now,
+        )
+
+    @cached_property
+    def reconciler(self) -> "Reconciler":
+        """The timer's work."""
+        from contraforce_sentinel.reconcile import Reconciler
+
+        settings = self.settings
+        return Reconciler(
+            workspaces=[mapping.workspace for mapping in settings.workspaces],
+            linking=self.linking,
+            sentinel=self._sentinel,
+            store=self.store,
+            pace=self._pace,
+            minimum_severity=settings.minimum_severity,
+            lookback=timedelta(hours=settings.reconcile_lookback_hours),
+            retention=timedelta(days=settings.link_retention_days),
+            clock=_now,
+        )
+
+    @cached_property
+    def _sentinel(self) -> "Sentinel":
+        from contraforce_sentinel.sentinel import Sentinel
+
+        return Sentinel(self._resource_manager, pace=self._pace)
+
+    @cached_property
+    def _pace(self) -> "Pace":
+        from contraforce_sentinel.pacing import Pace
+
+        return Pace()
+
+    @cached_property
+    def _resource_manager(self) -> "ResourceManager":
+        from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_client
+        from contraforce_sentinel.resource_manager import READ_SECONDS, ResourceManager
+
+        manager = ResourceManager(
+            endpoint=self.settings.arm_endpoint,
+            client_id=self.settings.azure_client_id,
+            transport=HttpxTransport(open_azure_client(tls=self._tls, read_seconds=READ_SECONDS)),
+        )
+        self._resources.push_async_callback(manager.close)
+        return manager
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """One for all connections: reading the certificates takes longer than a request."""
+        import httpx
+
+        return httpx.create_ssl_context()
 
 
 def build(settings: Settings) -> App:
-    """Wire an app. Call it inside a running event loop; it connects to nothing yet."""
-    resources = AsyncExitStack()
-    http = open_http_client(
-        client_id=settings.contraforce_client_id, client_secret=settings.contraforce_client_secret
-    )
-    resources.push_async_callback(http.aclose)
-    resource_manager = ResourceManager(endpoint=settings.arm_endpoint, client_id=settings.azure_client_id)
-    resources.push_async_callback(resource_manager.close)
-    store = _open_store(settings, resources)
-    workspaces = Workspaces(settings.workspaces, resource_manager=resource_manager)
-    resources.push_async_callback(workspaces.close)
-    pace = Pace()
-    sentinel = Sentinel(resource_manager, pace=pace)
-    linking = TicketLinking(
-        workspaces=workspaces,
-        contraforce=ContraForce(http, base_url=settings.contraforce_api_url),
-        sentinel=sentinel,
-        store=store,
-        minimum_severity=settings.minimum_severity,
-        ticket_url_templates=settings.ticket_url_templates,
-        clock=_now,
-    )
-    reconciler = Reconciler(
-        workspaces=[mapping.workspace for mapping in settings.workspaces],
-        linking=linking,
-        sentinel=sentinel,
-        store=store,
-        pace=pace,
-        minimum_severity=settings.minimum_severity,
-        lookback=timedelta(hours=settings.reconcile_lookback_hours),
-        retention=timedelta(days=settings.link_retention_days),
-        clock=_now,
-    )
-    return App(
-        settings=settings,
-        linking=linking,
-        reconciler=reconciler,
-        workspaces=workspaces,
-        store=store,
-        resources=resources,
-    )
-
-
-def _open_store(settings: Settings, resources: AsyncExitStack) -> LinkStore:
-    store: LinkStore
-    if settings.sqlite_path is not None:
-        store = SqliteLinkStore(settings.sqlite_path)
-    else:
-        from contraforce_sentinel.stores.tables import TableLinkStore  # noqa: PLC0415 - only where it is used
-
-        if settings.table_endpoint is not None:
-            credential = ManagedIdentityCredential(client_id=settings.azure_client_id, retry_total=2)
-            resources.push_async_callback(credential.close)
-            store = TableLinkStore.from_endpoint(settings.table_endpoint, credential)
-        else:
-            store = TableLinkStore.from_connection_string(settings.link_store.get_secret_value())
-    resources.push_async_callback(store.close)
-    return store
+    """Return an app; it connects to nothing yet."""
+    return App(settings)
 
 
 def _now() -> datetime:

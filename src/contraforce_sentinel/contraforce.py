@@ -53,10 +53,10 @@ class LinkedTicket:
     request_id: str | None
 
 
-def open_http_client(*, client_id: str, client_secret: SecretStr) -> httpx.AsyncClient:
+def open_http_client(*, client_id: str, client_secret: SecretStr, tls: ssl.SSLContext) -> httpx.AsyncClient:
     """Return the one keep-alive client of the process; it never follows a redirect with the credential."""
     auth = httpx.BasicAuth(client_id, client_secret.get_secret_value())
-    return httpx.AsyncClient(auth=auth, timeout=_TIMEOUT, limits=_LIMITS, follow_redirects=False)
+    return httpx.AsyncClient(auth=auth, verify=tls, timeout=_TIMEOUT, limits=_LIMITS, follow_redirects=False)
 
 
 class ContraForce:

@@ -4,7 +4,6 @@ import logging
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
@@ -21,7 +20,7 @@ from contraforce_sentinel.errors import (
     UpstreamUnauthorized,
 )
 from contraforce_sentinel.incidents import Incident, Severity, skip_reason
-from contraforce_sentinel.links import Clock, Link, LinkState
+from contraforce_sentinel.links import Clock, Link, LinkState, Outcome
 from contraforce_sentinel.payloads import Delivery
 from contraforce_sentinel.retries import deadline
 from contraforce_sentinel.sentinel import Sentinel
@@ -31,14 +30,6 @@ from contraforce_sentinel.telemetry import event
 from contraforce_sentinel.workspaces import Workspace, Workspaces
 
 _CLAIM_TRIES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Where the incident's link stands after a delivery."""
-
-    link: Link
-    already_linked: bool
 
 
 class TicketLinking:
@@ -67,14 +58,16 @@ class TicketLinking:
     async def link(self, delivery: Delivery, *, trigger: str, known: Link | None = None) -> Outcome:
         """Take the incident as far as it goes now; what is left is in the store, with its next try.
 
-        `known` is the record as the caller has just read it, which saves looking for it.
-        Idempotent: a linked incident costs one look into the store and no upstream call. Raises
+        `known` is the record as the caller has just read it, which saves looking for it. Of a workspace
+        that is resolved nothing is looked for: most incidents are new, so the claim comes first.
+        Idempotent: a linked incident costs no upstream call. Raises
         `WorkspaceNotConfigured`, `NotAnIncident` or `TicketConflict` for a delivery that must be changed,
         `StoreUnavailable` if nothing could be recorded. Upstream failures are not raised but recorded.
         """
         started, until = time.monotonic(), deadline()
         mapping = self._workspaces.require(delivery.incident_id.workspace)
-        known = known or await self._store.get(delivery.incident_id)
+        if known is None and not self._workspaces.is_resolved(mapping):
+            known = await self._store.get(delivery.incident_id)
         resolved: Workspace | UpstreamError | None = None
         if known is None or (known.ticket is None and self._is_open(known, delivery)):
             resolved = await self._resolve(delivery, mapping, until)
@@ -183,6 +176,7 @@ class TicketLinking:
         self, link: Link, incident: Incident, mapping: WorkspaceMapping, until: float
     ) -> Link:
         """Call tickets/link and remember the ticket before anything else happens."""
+        self._sentinel.prepare()
         found = await self._contraforce.link_ticket(
             mapping.contraforce_workspace_id,
             incident.id,

@@ -283,3 +283,11 @@ _NO_FAILURE: Final[dict[str, object]] = {
     "failing_since": None,
     "not_before": None,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where the incident's link stands after a delivery."""
+
+    link: Link
+    already_linked: bool

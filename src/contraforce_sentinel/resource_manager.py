@@ -5,16 +5,15 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/request-limi
 """
 
 import asyncio
-import logging
-import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
+from importlib import import_module
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
-import aiohttp
 from azure.core import AsyncPipelineClient
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import (
@@ -25,12 +24,18 @@ from azure.core.exceptions import (
     HttpResponseError,
     ServiceRequestError,
 )
-from azure.core.pipeline.policies import AsyncRetryPolicy, UserAgentPolicy
-from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.pipeline import AsyncPipeline
+from azure.core.pipeline.policies import (
+    AsyncRetryPolicy,
+    ContentDecodePolicy,
+    DistributedTracingPolicy,
+    RequestIdPolicy,
+    UserAgentPolicy,
+)
+from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.core.rest import HttpRequest
 from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
-from azure.mgmt.securityinsight.aio import SecurityInsights
 
 from contraforce_sentinel import VERSION
 from contraforce_sentinel.errors import (
@@ -45,8 +50,11 @@ from contraforce_sentinel.errors import (
 )
 from contraforce_sentinel.retries import call_with_retries, parse_retry_after
 
-_CONNECT_SECONDS: Final = 5
-_READ_SECONDS: Final = 15
+if TYPE_CHECKING:
+    from azure.mgmt.securityinsight.aio import SecurityInsights
+
+READ_SECONDS: Final = 15.0
+_SDK: Final = "azure.mgmt.securityinsight.aio"
 _TOKEN_SECONDS: Final = 10
 _IDENTITY_ADVICE: Final = "assign the managed identity to the app, and set AZURE_CLIENT_ID to its client id"
 _USER_AGENT: Final = f"contraforce-sentinel/{VERSION}"
@@ -60,56 +68,48 @@ _KINDS: Final[dict[int, type[UpstreamError]]] = {
 
 
 class ResourceManager:
-    """One connection to Resource Manager; create it inside a running event loop, close it when done.
+    """One connection to Resource Manager over a given transport; close it when done.
 
     `endpoint` also decides the token's audience, as it does in every Azure cloud.
     """
 
-    def __init__(self, *, endpoint: str, client_id: str | None) -> None:
-        # azure-identity logs answers that it cannot read, tokens included; what went wrong is our event
-        logging.getLogger("azure.identity").setLevel(logging.CRITICAL)
-        # ten lines for each request would bury the one event of a delivery
-        logging.getLogger("azure.core.pipeline.policies.http_logging_policy").setLevel(logging.WARNING)
+    def __init__(
+        self, *, endpoint: str, client_id: str | None, transport: AsyncHttpTransport[Any, Any]
+    ) -> None:
         self._endpoint = endpoint
-        self._scope = f"{endpoint}/.default"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=ssl.create_default_context()),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # azure-core does it
-            trust_env=True,
-        )
-        self._transport = AioHttpTransport(
-            session=self._session,
-            session_owner=False,
-            connection_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
-        )
+        self._transport = transport
         self._credential = _Identity(
-            ManagedIdentityCredential(
-                client_id=client_id, transport=self._transport, retry_policy_class=_NoRetries
-            )
+            ManagedIdentityCredential(client_id=client_id, transport=transport, retry_policy_class=_NoRetries)
         )
-        self._sentinels: dict[str, SecurityInsights] = {}
-        self._arm = AsyncPipelineClient[HttpRequest, Any](
-            endpoint,
+        # One for all subscriptions: one token. The SDK's own would also repeat, redirect and log.
+        self._pipeline = AsyncPipeline[Any, Any](
+            transport,
             policies=[
+                RequestIdPolicy(),
                 UserAgentPolicy(base_user_agent=_USER_AGENT),
-                AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
+                ContentDecodePolicy(),
+                AsyncARMChallengeAuthenticationPolicy(self._credential, f"{endpoint}/.default"),
+                DistributedTracingPolicy(),
             ],
-            transport=self._transport,
         )
+        self._arm = AsyncPipelineClient[HttpRequest, Any](endpoint, pipeline=self._pipeline)
+        self._sdk_is_there: asyncio.Task[object] | None = None
+        self._sentinels: dict[str, SecurityInsights] = {}
 
-    def sentinel(self, subscription_id: str) -> SecurityInsights:
+    def prepare(self) -> None:
+        """Begin to import the SDK, beside whatever the caller waits for next."""
+        if self._sdk_is_there is None and _SDK not in sys.modules:
+            self._sdk_is_there = asyncio.create_task(asyncio.to_thread(import_module, _SDK))
+
+    async def sentinel(self, subscription_id: str) -> "SecurityInsights":
         """Return the SDK's client for a subscription, always the same one."""
         if subscription_id not in self._sentinels:
+            if self._sdk_is_there is not None:
+                await self._sdk_is_there
+            from azure.mgmt.securityinsight.aio import SecurityInsights  # noqa: PLC0415 - a quarter second
+
             self._sentinels[subscription_id] = SecurityInsights(
-                self._credential,
-                subscription_id,
-                base_url=self._endpoint,
-                credential_scopes=[self._scope],
-                transport=self._transport,
-                retry_policy=_NoRetries(),
-                user_agent=_USER_AGENT,
+                self._credential, subscription_id, base_url=self._endpoint, pipeline=self._pipeline
             )
         return self._sentinels[subscription_id]
 
@@ -147,7 +147,7 @@ class ResourceManager:
     async def close(self) -> None:
         """Close the connections; idempotent."""
         await self._credential.close()
-        await self._session.close()
+        await self._transport.close()
 
 
 class _NoRetries(AsyncRetryPolicy[Any, Any]):

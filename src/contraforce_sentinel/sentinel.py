@@ -7,11 +7,8 @@ exceptions stay inside.
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
-
-from azure.mgmt.securityinsight.models import Incident as SdkIncident
-from azure.mgmt.securityinsight.models import IncidentComment
 
 from contraforce_sentinel.comments import is_our_comment
 from contraforce_sentinel.errors import (
@@ -28,6 +25,9 @@ from contraforce_sentinel.resource_manager import ResourceManager
 from contraforce_sentinel.retries import deadline
 from contraforce_sentinel.telemetry import event
 
+if TYPE_CHECKING:
+    from azure.mgmt.securityinsight.models import Incident as SdkIncident
+
 PAGE_SIZE: Final = 250
 _ADVICE: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
 
@@ -39,10 +39,14 @@ class Sentinel:
         self._resource_manager = resource_manager
         self._pace = pace
 
+    def prepare(self) -> None:
+        """Begin what the first comment needs: the SDK takes a while to import."""
+        self._resource_manager.prepare()
+
     async def get_incident(self, incident_id: IncidentId, *, until: float) -> Incident:
         """Read an incident. Raises `UpstreamError`; `UpstreamNotFound` if it is gone."""
         workspace = incident_id.workspace
-        incidents = self._resource_manager.sentinel(workspace.subscription_id).incidents
+        incidents = (await self._resource_manager.sentinel(workspace.subscription_id)).incidents
 
         async def get() -> Incident:
             found = await incidents.get(workspace.resource_group, workspace.name, incident_id.name)
@@ -57,7 +61,7 @@ class Sentinel:
 
         An incident that cannot be read is left out, with an event: it must not hold back the others.
         """
-        client = self._resource_manager.sentinel(workspace_id.subscription_id)
+        client = await self._resource_manager.sentinel(workspace_id.subscription_id)
         # the SDK says that it yields lists of incidents; it yields incidents
         listed: Any = client.incidents.list(
             workspace_id.resource_group,
@@ -92,7 +96,9 @@ class Sentinel:
         is there decides. Raises `UpstreamError`; `UpstreamConflict` if it is somebody else's.
         """
         workspace = incident_id.workspace
-        comments = self._resource_manager.sentinel(workspace.subscription_id).incident_comments
+        comments = (await self._resource_manager.sentinel(workspace.subscription_id)).incident_comments
+        from azure.mgmt.securityinsight.models import IncidentComment  # noqa: PLC0415 - with the SDK
+
         address = (workspace.resource_group, workspace.name, incident_id.name, str(comment_id))
 
         async def put() -> None:
@@ -124,7 +130,7 @@ class Sentinel:
                 raise
 
 
-def _listed_incident(workspace_id: WorkspaceId, found: SdkIncident) -> Incident | None:
+def _listed_incident(workspace_id: WorkspaceId, found: "SdkIncident") -> Incident | None:
     name: object = found.name
     try:
         if not isinstance(name, str) or not is_incident_name(name):
@@ -135,7 +141,7 @@ def _listed_incident(workspace_id: WorkspaceId, found: SdkIncident) -> Incident 
         return None
 
 
-def _incident(incident_id: IncidentId, found: SdkIncident) -> Incident:
+def _incident(incident_id: IncidentId, found: "SdkIncident") -> Incident:
     """Keep what the link needs; the SDK types its attributes loosely."""
     number: object = found.incident_number
     if not isinstance(number, int):

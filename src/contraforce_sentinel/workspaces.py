@@ -67,6 +67,10 @@ class Workspaces:
         found = (mapping.workspace for mapping in self._mappings.values())
         return [workspace for workspace in found if wanted in {workspace.name.lower(), workspace.key}]
 
+    def is_resolved(self, mapping: WorkspaceMapping) -> bool:
+        """Whether `resolve` answers without asking Resource Manager anew."""
+        return self._cached.cache_contains(mapping.workspace)
+
     async def resolve(self, mapping: WorkspaceMapping, *, until: float) -> Workspace:
         """Return the workspace; concurrent calls share one request. Raises `UpstreamError`."""
         try:

@@ -4,9 +4,7 @@ import asyncio
 import base64
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
-from types import SimpleNamespace
 from typing import Any, Final
-from unittest.mock import patch
 
 import httpx
 from faultplan import FaultPlan
@@ -15,9 +13,10 @@ from remote import Remote
 from truth import ARM_URL, World
 from virtual_time import wall
 from watched_store import WatchedStore
-from wire import AzureTransport, HttpxTransport, Wire
+from wire import Network, Wire
 
-from contraforce_sentinel import answers, contraforce, resource_manager
+from contraforce_sentinel import answers, contraforce
+from contraforce_sentinel.azure_transport import HttpxTransport
 from contraforce_sentinel.contraforce import ContraForce
 from contraforce_sentinel.errors import DeliveryError, StoreUnavailable
 from contraforce_sentinel.incidents import Severity
@@ -25,7 +24,7 @@ from contraforce_sentinel.linking import TicketLinking
 from contraforce_sentinel.pacing import Pace
 from contraforce_sentinel.payloads import parse_delivery
 from contraforce_sentinel.reconcile import Reconciler
-from contraforce_sentinel.resource_manager import ResourceManager
+from contraforce_sentinel.resource_manager import READ_SECONDS, ResourceManager
 from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import WorkspaceMapping
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
@@ -132,13 +131,14 @@ class Instance:
             )
             for workspace in world.workspaces
         ]
-        manager = _resource_manager(
-            AzureTransport(wire, read_seconds=resource_manager._READ_SECONDS), world.identity.client_ids[0]
+        azure = httpx.AsyncClient(transport=Network(wire), timeout=READ_SECONDS, trust_env=False)
+        manager = ResourceManager(
+            endpoint=ARM_URL, client_id=world.identity.client_ids[0], transport=HttpxTransport(azure)
         )
         http = httpx.AsyncClient(
             auth=httpx.BasicAuth(world.contraforce.client_id, world.contraforce.client_secret),
             timeout=contraforce._TIMEOUT,
-            transport=HttpxTransport(wire),
+            transport=Network(wire),
             trust_env=False,
         )
         workspaces = Workspaces(mappings, resource_manager=manager)
@@ -164,20 +164,6 @@ class Instance:
             retention=machine.retention,
             clock=self._clock,
         )
-
-
-def _resource_manager(transport: AzureTransport, client_id: str) -> ResourceManager:
-    """Build one over a given transport; its own would open sockets and read certificates."""
-    no_session = SimpleNamespace(
-        ClientSession=lambda **_: None, TCPConnector=lambda **_: None, DummyCookieJar=lambda: None
-    )
-    with patch.multiple(
-        resource_manager,
-        AioHttpTransport=lambda **_: transport,
-        aiohttp=no_session,
-        ssl=SimpleNamespace(create_default_context=lambda: None),
-    ):
-        return ResourceManager(endpoint=ARM_URL, client_id=client_id)
 
 
 def secrets(world: World) -> list[str]:

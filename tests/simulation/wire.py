@@ -1,23 +1,14 @@
-"""The way between an instance and the remote services: two in-memory transports over one exchange.
+"""The way between an instance and the remote services: an in-memory network beneath httpx.
 
-What is on top of them is real: httpx, azure-core's pipeline, the Sentinel SDK, azure-identity.
+What is on top of it is real: httpx, the app's transport for Azure, azure-core's pipeline, the Sentinel SDK,
+azure-identity.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol
 
 import httpx
-from azure.core.exceptions import (
-    IncompleteReadError,
-    ServiceRequestError,
-    ServiceResponseTimeoutError,
-)
-from azure.core.pipeline.transport import AsyncHttpResponse, AsyncHttpTransport
-from azure.core.rest import HttpRequest
-from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
-from azure.core.utils import case_insensitive_dict
 from faultplan import Fate, Fault, FaultPlan
 from referee import LinkCall, Process, Referee
 from remote import Call, Remote
@@ -140,8 +131,8 @@ class _Half(httpx.AsyncByteStream):
         raise httpx.ReadError("connection reset")
 
 
-class HttpxTransport(httpx.AsyncBaseTransport):
-    """For the ContraForce client."""
+class Network(httpx.AsyncBaseTransport):
+    """Beneath every httpx client of an instance."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -161,73 +152,3 @@ class HttpxTransport(httpx.AsyncBaseTransport):
             answer = broken.answer
             return httpx.Response(answer.status, headers=_headers(answer), stream=_Half(answer.content))
         return httpx.Response(answer.status, headers=_headers(answer), content=answer.content)
-
-
-class _LegacyResponse(AsyncHttpResponse):
-    """The response type of the Sentinel SDK's generation of azure-core."""
-
-    def __init__(self, request: Any, answer: Answer) -> None:
-        super().__init__(request, None)
-        self.status_code = answer.status
-        self.headers = case_insensitive_dict(_headers(answer))
-        self.content_type = answer.content_type
-        self.reason = str(answer.status)
-        self._content = answer.content
-
-    def body(self) -> bytes:
-        return self._content
-
-
-def _rest_response(request: HttpRequest, answer: Answer) -> AsyncHttpResponseImpl:
-    response = AsyncHttpResponseImpl(
-        request=request,
-        internal_response=None,
-        status_code=answer.status,
-        headers=case_insensitive_dict(_headers(answer)),
-        reason=str(answer.status),
-        content_type=answer.content_type,
-        stream_download_generator=None,
-    )
-    response._content = answer.content
-    return response
-
-
-class AzureTransport(AsyncHttpTransport[Any, Any]):
-    """For Resource Manager and the identity; `read_seconds` is what the app sets on its own transport."""
-
-    def __init__(self, wire: Wire, *, read_seconds: float) -> None:
-        self._wire = wire
-        self._read_seconds = read_seconds
-
-    async def send(self, request: Any, **_: Any) -> Any:
-        is_rest = isinstance(request, HttpRequest)
-        content = request.content if is_rest else request.data
-        content = content.encode() if isinstance(content, str) else content or b""
-        try:
-            answer = await self._wire.exchange(
-                request.method, request.url, request.headers, content, read_seconds=self._read_seconds
-            )
-        except Unreachable:
-            raise ServiceRequestError("cannot connect") from None
-        except NoAnswer:
-            raise ServiceResponseTimeoutError("no answer") from None
-        except BrokenOff:
-            raise IncompleteReadError("the connection was closed") from None
-        return _rest_response(request, answer) if is_rest else _LegacyResponse(request, answer)
-
-    async def open(self) -> None:
-        """There is no connection."""
-
-    async def close(self) -> None:
-        """There is no connection."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        """There is no connection."""

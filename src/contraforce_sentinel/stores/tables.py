@@ -22,9 +22,8 @@ from uuid import uuid4
 
 from azure.core import MatchConditions
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.core.exceptions import (
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import ResourceNotFoundError
+from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
@@ -46,6 +45,8 @@ from contraforce_sentinel.stores.entities import (
 )
 from contraforce_sentinel.stores.table_calls import Refused, TableCalls, reading
 
+type Transport = AsyncHttpTransport[Any, Any]
+
 TABLE_NAME: Final = "contraforcelinks"
 _TIMER_PARTITION: Final = "timer"
 _LAST_RUN: Final = "last-run"
@@ -53,7 +54,7 @@ _WATERMARK: Final = "watermark"
 _EXPIRED: Final = " and (state eq 'linked' or state eq 'skipped') and created_at lt @before"
 _BATCH: Final = 32
 _BATCHES_AT_ONCE: Final = 2  # of the 100 connections that the transport opens, deliveries keep a third
-_CLIENT_OPTIONS: Final[dict[str, Any]] = {"retry_total": 0, "connection_timeout": 5, "read_timeout": 5}
+READ_SECONDS: Final = 5.0
 
 
 class TableLinkStore:
@@ -65,14 +66,15 @@ class TableLinkStore:
         self._places = asyncio.Semaphore(_BATCHES_AT_ONCE)
 
     @classmethod
-    def from_endpoint(cls, endpoint: str, credential: AsyncTokenCredential) -> Self:
+    def from_endpoint(cls, endpoint: str, credential: AsyncTokenCredential, *, transport: Transport) -> Self:
         """Open the tables of a storage account as an identity (role: Storage Table Data Contributor)."""
-        return cls(TableClient(endpoint, TABLE_NAME, credential=credential, **_CLIENT_OPTIONS))
+        table = TableClient(endpoint, TABLE_NAME, credential=credential, transport=transport, retry_total=0)
+        return cls(table)
 
     @classmethod
-    def from_connection_string(cls, text: str) -> Self:
+    def from_connection_string(cls, text: str, *, transport: Transport, table_name: str = TABLE_NAME) -> Self:
         """Open the tables that a storage connection string names."""
-        return cls(TableClient.from_connection_string(text, TABLE_NAME, **_CLIENT_OPTIONS))
+        return cls(TableClient.from_connection_string(text, table_name, transport=transport, retry_total=0))
 
     async def insert(self, link: Link) -> Link | None:
         """See `LinkStore.insert`."""

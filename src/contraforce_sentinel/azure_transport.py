@@ -1,0 +1,128 @@
+"""Azure's SDKs over httpx: the one HTTP stack of this app is under azure-core, too.
+
+https://learn.microsoft.com/python/api/azure-core/azure.core.pipeline.transport.asynchttptransport
+"""
+
+import logging
+import ssl
+from http import HTTPStatus
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+from azure.core.exceptions import (
+    DecodeError,
+    ServiceRequestError,
+    ServiceRequestTimeoutError,
+    ServiceResponseError,
+    ServiceResponseTimeoutError,
+)
+from azure.core.pipeline.transport import AsyncHttpTransport
+from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
+
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+MAX_CONNECTIONS: Final = 100
+_CONNECT_SECONDS: Final = 5.0
+# httpcore looks at every idle connection with every request
+_LIMITS: Final = httpx.Limits(
+    max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=60.0
+)
+_LOGGERS: Final = {
+    # logs answers that it cannot read, tokens included; what went wrong is our event
+    "azure.identity": logging.CRITICAL,
+    # lines for each request would bury the one event of a delivery
+    "azure.core.pipeline.policies.http_logging_policy": logging.WARNING,
+    "httpx": logging.WARNING,
+}
+
+
+def open_azure_client(*, tls: ssl.SSLContext, read_seconds: float) -> httpx.AsyncClient:
+    """Return a keep-alive client for `HttpxTransport`; waiting for a connection is the caller's to bound."""
+    for name, level in _LOGGERS.items():
+        logging.getLogger(name).setLevel(level)
+    timeout = httpx.Timeout(connect=_CONNECT_SECONDS, read=read_seconds, write=read_seconds, pool=None)
+    return httpx.AsyncClient(verify=tls, timeout=timeout, limits=_LIMITS, follow_redirects=False)
+
+
+class HttpxTransport(AsyncHttpTransport[Any, Any]):
+    """Sends once, and reads the whole answer, at most `MAX_ANSWER_BYTES` of it.
+
+    Raises azure-core's `ServiceRequestError` where nothing was sent, `ServiceResponseError` where no whole
+    answer came (an answer that is cut off included), `DecodeError` for a success that cannot be read. An
+    error whose body cannot be read is an error without a body. Time limits are the client's.
+    """
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def send(self, request: Any, **_: Any) -> Any:
+        """Send a request of either of azure-core's generations; the answer is for both."""
+        try:
+            async with self._http.stream(
+                request.method, request.url, headers=request.headers, content=request.data
+            ) as response:
+                content = await _read(response)
+        except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise ServiceRequestTimeoutError(str(error), error=error) from error
+        except httpx.ConnectError as error:
+            raise ServiceRequestError(str(error), error=error) from error
+        except httpx.TimeoutException as error:
+            raise ServiceResponseTimeoutError(str(error), error=error) from error
+        except httpx.TransportError as error:
+            raise ServiceResponseError(str(error), error=error) from error
+        if content is None and response.status_code < HTTPStatus.BAD_REQUEST:
+            raise DecodeError("an answer that cannot be read", response=_Answer(request, response, b""))
+        return _Answer(request, response, content or b"")
+
+    async def open(self) -> None:
+        """Do nothing: connections are opened with requests."""
+
+    async def close(self) -> None:
+        """Close the connections; idempotent."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.close()
+
+
+class _Answer(AsyncHttpResponseImpl):
+    """A whole answer: decoded, in memory, its connection given back."""
+
+    def __init__(self, request: Any, response: httpx.Response, content: bytes) -> None:
+        super().__init__(
+            request=request,
+            internal_response=response,
+            status_code=response.status_code,
+            reason=response.reason_phrase,
+            headers=response.headers,
+            content_type=response.headers.get("content-type"),
+            stream_download_generator=None,
+        )
+        self._content = content
+        self._is_closed = True
+        self._is_stream_consumed = True
+
+    def body(self) -> bytes:
+        """Return the content, as the older of the two generations asks for it."""
+        return self.content
+
+
+async def _read(response: httpx.Response) -> bytes | None:
+    """Return the decoded body; None if its encoding is broken or it is too large."""
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                return None
+    except httpx.DecodingError:
+        return None
+    return bytes(body)
