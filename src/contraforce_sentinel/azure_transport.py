@@ -38,8 +38,6 @@ _LOGGERS: Final = {
 
 def open_azure_client(*, tls: ssl.SSLContext, read_seconds: float) -> httpx.AsyncClient:
     """Return a keep-alive client for `HttpxTransport`; waiting for a connection is the caller's to bound."""
-    for name, level in _LOGGERS.items():
-        logging.getLogger(name).setLevel(level)
     timeout = httpx.Timeout(connect=_CONNECT_SECONDS, read=read_seconds, write=read_seconds, pool=None)
     return httpx.AsyncClient(verify=tls, timeout=timeout, limits=_LIMITS, follow_redirects=False)
 
@@ -53,6 +51,8 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
     """
 
     def __init__(self, http: httpx.AsyncClient) -> None:
+        for name, level in _LOGGERS.items():
+            logging.getLogger(name).setLevel(level)
         self._http = http
 
     async def send(self, request: Any, **_: Any) -> Any:
