@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 import stamina
 from azure.core.exceptions import ServiceResponseError
+from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from store_fixtures import ACCOUNT, KEY, OpenStore, table_transport
 
@@ -705,15 +706,35 @@ class TestTables:
             await OPERATIONS[operation](store)
         assert "pLaNtEd" not in str(caught.value)
 
-    async def test_a_run_that_cannot_be_read_is_no_answer(self, table: TableClient) -> None:
+    @pytest.mark.parametrize("run", ['{"started_at": "pLaNtEd"}', None])
+    async def test_a_run_that_cannot_be_read_is_none_and_does_not_stop_the_timer(
+        self, table: TableClient, run: str | None
+    ) -> None:
         store = TableLinkStore(table)
         await store.save_run(TimerRun(started_at=NOW, finished_at=NOW))
         (saved,) = [entity async for entity in table.list_entities()]
-        await table.upsert_entity({**saved, "run": '{"started_at": "pLaNtEd"}'})
+        await table.upsert_entity({**saved, "run": run}, mode=UpdateMode.REPLACE)
 
-        with pytest.raises(StoreUnavailable, match="cannot be read") as caught:
-            await store.last_run()
-        assert caught.value.__cause__ is None
+        assert await store.last_run() is None
+        await store.save_run(TimerRun(started_at=NOW, finished_at=NOW))
+        assert await store.last_run() is not None
+
+    async def test_an_answer_that_breaks_off_is_asked_for_again(self) -> None:
+        """A ticket that is not recorded for a moment's trouble would be linked a second time."""
+        tries = 0
+
+        async def break_off_once(writer: asyncio.StreamWriter) -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 1:
+                writer.write(f"HTTP/1.1 200 x\r\n{JSON}\r\nContent-Length: 9999\r\n\r\n{{".encode())
+                await writer.drain()
+            else:
+                await answer(404, '{"odata.error": {"code": "ResourceNotFound"}}', JSON)(writer)
+
+        async with service(break_off_once) as store:
+            assert await store.get(incident_id()) is None
+        assert tries == 2
 
     @pytest.mark.parametrize("status", [401, 403])
     async def test_a_missing_role_is_named(self, status: int) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "simulation"))
 
+from mutants import BUGS, SOURCE, Bug, plant
 from simulate import simulate
 
 BASE: Final = 0
@@ -51,3 +52,9 @@ def test_every_promise_holds_in_every_world(seeds: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("seed", [3, 14, 15, 92, 65])
 def test_a_seed_always_makes_the_same_world(seed: int) -> None:
     assert simulate(seed).digest == simulate(seed).digest
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=[bug.name for bug in BUGS])
+def test_the_text_of_every_planted_bug_is_still_in_the_source(bug: Bug, tmp_path: Path) -> None:
+    module = plant(bug, tmp_path, source=SOURCE) / "contraforce_sentinel" / bug.module
+    assert module.read_text() != (SOURCE / "contraforce_sentinel" / bug.module).read_text()

@@ -88,6 +88,12 @@ CONTRAFORCE: dict[str, tuple[Fault, str, timedelta | None, int]] = {
     "200 with HTML": (faults.html(200), "contraforce-malformed", None, 1),
     "200 with half a JSON": (faults.not_json(), "contraforce-malformed", None, 1),
     "200 that is not UTF-8": (faults.garbage(), "contraforce-malformed", None, 1),
+    "502 whose encoding is broken": (
+        Fault(status=502, headers={"Content-Encoding": "gzip"}, body=b"not gzip"),
+        "contraforce-unavailable",
+        MINUTE,
+        1,
+    ),
     "200 with a list": (faults.json(200, []), "contraforce-malformed", None, 1),
     "200 without data": (faults.json(200, {"meta": {}}), "contraforce-malformed", None, 1),
     "200 with data null": (faults.json(200, {"data": None}), "contraforce-malformed", None, 1),

@@ -98,9 +98,11 @@ class ContraForce:
         except httpx.TransportError as error:
             raise _unavailable(f"no whole answer ({type(error).__name__})", ambiguous=True) from error
         except httpx.DecodingError as error:
-            raise UpstreamMalformed(
-                "the answer's encoding is broken", upstream=Upstream.CONTRAFORCE
-            ) from error
+            if response.is_success:
+                raise UpstreamMalformed(
+                    "the answer's encoding is broken", upstream=Upstream.CONTRAFORCE
+                ) from error
+            body = b""  # the status of an error says enough
         if response.is_success:
             return _linked_ticket(response.status_code, body)
         raise _error(response, body)

@@ -26,6 +26,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
+from pydantic import ValidationError
 
 from contraforce_sentinel.errors import StaleLink
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
@@ -182,8 +183,10 @@ class TableLinkStore:
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""
         found = await self._get(_TIMER_PARTITION, _LAST_RUN)
-        with reading():
+        try:
             return None if found is None else TimerRun.model_validate_json(found["run"])
+        except (ValidationError, KeyError):  # of another version: the next run writes a new one
+            return None
 
     async def save_run(self, run: TimerRun) -> None:
         """See `LinkStore.save_run`."""

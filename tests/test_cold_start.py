@@ -1,0 +1,87 @@
+"""What is imported when: a cold start is a person's wait, so each step loads only what it needs."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from conftest import ROOT
+
+from sandbox import Sandbox
+
+SCRIPT = """
+import asyncio, json, os, pathlib, sys
+from functions_host.worker import Worker
+
+def loaded():
+    return {name for name in sys.modules if name.split(".")[0] not in sys.stdlib_module_names}
+
+async def main():
+    found = {}
+    before = loaded()
+    async with await Worker.start(pathlib.Path(".")) as worker:
+        found["index"], before = sorted(loaded() - before), loaded()
+        url = "http://localhost/api"
+        answer = await worker.invoke_http("health", method="GET", url=url)
+        found["health"], before = [answer.status, sorted(loaded() - before)], loaded()
+        answer = await worker.invoke_http(
+            "link_incident", method="POST", url=url, body=os.environ["BODY"].encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        found["delivery"] = [answer.status, sorted(loaded() - before)]
+    print(json.dumps(found))
+asyncio.run(main())
+"""
+INDEX: Final = {"functions"}
+HEALTH: Final = {
+    *("answers", "bootstrap", "comments", "entrances", "errors", "incidents", "links", "payloads"),
+    *("settings", "stores", "stores.sqlite", "telemetry"),
+}
+LIBRARIES_OF_HEALTH: Final = {
+    *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
+    *("stamina", "tenacity"),
+}
+DELIVERY: Final = {
+    *("azure_transport", "contraforce", "linking", "pacing", "resource_manager", "retries", "sentinel"),
+    *("tickets", "workspaces"),
+}
+NEVER_FOR_A_DELIVERY: Final = {"aiohttp", "azure.data", "azure.monitor", "rich", "typer"}
+
+
+def own(modules: list[str]) -> set[str]:
+    prefix = "contraforce_sentinel."
+    return {name.removeprefix(prefix) for name in modules if name.startswith(prefix)}
+
+
+def packages(modules: list[str]) -> set[str]:
+    """Return the public packages that are not ours; of azure, which many share, the level below."""
+    found = {".".join(name.split(".")[: 1 + name.startswith("azure.")]) for name in modules}
+    return {name for name in found if not name.startswith("_")} - {"contraforce_sentinel", "azure"}
+
+
+async def test_index_health_and_delivery_import_what_they_need_and_nothing_else(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    incident = sandbox.add_workspace().add_incident()
+    ours = ("CONTRAFORCE_", "TICKET_URL_", "RECONCILE_", "LINK_")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(ours)},
+        **sandbox.environment(),
+        "LINK_STORE": f"sqlite:///{tmp_path}/links.db",
+        "BODY": json.dumps(incident.trigger_body()),
+    }
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SCRIPT, cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    found = json.loads(out)
+    (health, after_health), (delivery, after_delivery) = found["health"], found["delivery"]
+    assert own(found["index"]) == INDEX
+    assert (health, own(after_health)) == (200, HEALTH)
+    assert packages(after_health) <= LIBRARIES_OF_HEALTH
+    assert (delivery, own(after_delivery)) == (200, DELIVERY)
+    assert {"httpx", "azure.identity", "azure.mgmt"} <= packages(after_delivery)
+    assert not packages(after_delivery) & NEVER_FOR_A_DELIVERY
