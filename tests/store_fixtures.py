@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 from azure.data.tables.aio import TableClient
 
-from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_client
+from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
 from contraforce_sentinel.stores import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
@@ -76,7 +76,7 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def table_transport() -> HttpxTransport:
     """Return the transport that the app's own store of tables has."""
-    return HttpxTransport(open_azure_client(tls=ssl.create_default_context(), read_seconds=READ_SECONDS))
+    return HttpxTransport(open_azure_connections(tls=ssl.create_default_context(), read_seconds=READ_SECONDS))
 
 
 type OpenStore = Callable[[], LinkStore]

@@ -19,7 +19,7 @@ from azure.core.rest import HttpRequest
 from conftest import App
 
 from contraforce_sentinel import azure_transport
-from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_client
+from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
 from sandbox import Sandbox, faults
 from sandbox.faults import Fault
 
@@ -28,8 +28,8 @@ BROKEN = {"Content-Encoding": "gzip"}
 
 @pytest.fixture
 async def sent(sandbox: Sandbox) -> AsyncIterator[HttpxTransport]:
-    client = open_azure_client(tls=sandbox.client_context(), read_seconds=5)
-    async with HttpxTransport(client) as transport:
+    connections = open_azure_connections(tls=sandbox.client_context(), read_seconds=5)
+    async with HttpxTransport(connections) as transport:
         yield transport
 
 
@@ -66,7 +66,7 @@ async def test_a_reset_is_no_answer_whenever_it_comes_and_nothing_is_sent_twice(
 
 async def test_an_answer_that_does_not_come_is_a_time_out(sandbox: Sandbox) -> None:
     sandbox.faults.plan("arm.workspace", faults.hang())
-    async with HttpxTransport(open_azure_client(tls=sandbox.client_context(), read_seconds=0.2)) as sent:
+    async with HttpxTransport(open_azure_connections(tls=sandbox.client_context(), read_seconds=0.2)) as sent:
         with pytest.raises(ServiceResponseTimeoutError):
             await sent.send(request(sandbox))
 
@@ -78,7 +78,9 @@ async def test_no_connection_is_told_as_nothing_sent(sent: HttpxTransport) -> No
 
 
 async def test_a_certificate_of_somebody_else_is_told_as_nothing_sent(sandbox: Sandbox) -> None:
-    async with HttpxTransport(open_azure_client(tls=ssl.create_default_context(), read_seconds=5)) as sent:
+    async with HttpxTransport(
+        open_azure_connections(tls=ssl.create_default_context(), read_seconds=5)
+    ) as sent:
         with pytest.raises(ServiceRequestError):
             await sent.send(request(sandbox))
     assert sandbox.log.all == []

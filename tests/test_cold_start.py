@@ -42,11 +42,11 @@ HEALTH: Final = {
 }
 LIBRARIES_OF_HEALTH: Final = {
     *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
-    *("stamina", "tenacity"),
+    *("sniffio", "stamina", "tenacity"),
 }
 DELIVERY: Final = {
-    *("azure_transport", "contraforce", "linking", "pacing", "resource_manager", "retries", "sentinel"),
-    *("tickets", "workspaces"),
+    *("azure_transport", "connections", "contraforce", "linking", "pacing", "resource_manager"),
+    *("retries", "sentinel", "tickets", "workspaces"),
 }
 NEVER_FOR_A_DELIVERY: Final = {"aiohttp", "azure.data", "azure.monitor", "rich", "typer"}
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import App
 
 from contraforce_sentinel import links
+from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import LinkState
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
@@ -101,3 +102,15 @@ async def test_retry_after_is_honoured_even_when_the_incident_is_delivered_again
     assert (second.status, second.json["retryAt"]) == (202, first.json["retryAt"])
     assert second.json["reason"] == "contraforce-unavailable"
     assert app.sandbox.log.count("contraforce.link") == 1
+
+
+async def test_a_new_incident_of_a_known_workspace_is_claimed_without_a_look_before(app: App) -> None:
+    """A warm delivery costs the store three round trips: claim, ticket, linked."""
+    await app.post(app.workspace.add_incident())
+    store = current_app().store
+    assert isinstance(store, SqliteLinkStore)
+    statements: list[str] = []
+    await store._run(lambda db: db.set_trace_callback(statements.append))
+    assert (await app.post(app.workspace.add_incident())).json["status"] == "linked"
+    await store._run(lambda db: db.set_trace_callback(None))
+    assert [statement.split()[0] for statement in statements] == ["INSERT", "UPDATE", "UPDATE"]

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from contraforce_sentinel import resource_manager
 from contraforce_sentinel.bootstrap import current_app
-from contraforce_sentinel.contraforce import open_http_client
+from contraforce_sentinel.contraforce import open_contraforce_connections
 from sandbox import Operation, faults
 from sandbox.faults import Fault
 
@@ -270,8 +270,10 @@ async def test_an_untrusted_certificate_is_told_as_such(
     monkeypatch.setenv("SSL_CERT_FILE", str(other))
     monkeypatch.setattr(
         current_app().linking._contraforce,
-        "_http",
-        open_http_client(client_id="a", client_secret=SecretStr("b"), tls=httpx.create_ssl_context()),
+        "_connections",
+        open_contraforce_connections(
+            client_id="a", client_secret=SecretStr("b"), tls=httpx.create_ssl_context()
+        ),
     )
     answer = await app.post(app.workspace.add_incident())
     assert answer.json["reason"] == "contraforce-unavailable"

@@ -5,6 +5,7 @@ https://learn.microsoft.com/python/api/azure-core/azure.core.pipeline.transport.
 
 import logging
 import ssl
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,26 +21,24 @@ from azure.core.exceptions import (
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
 
+from contraforce_sentinel.connections import ONE, Connections
+
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
-MAX_CONNECTIONS: Final = 100
 _CONNECT_SECONDS: Final = 5.0
-# httpcore looks at every idle connection with every request
-_LIMITS: Final = httpx.Limits(
-    max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS, keepalive_expiry=60.0
-)
 _LOGGERS: Final = {
     # logs answers that it cannot read, tokens included; what went wrong is our event
     "azure.identity": logging.CRITICAL,
     # lines for each request would bury the one event of a delivery
     "azure.core.pipeline.policies.http_logging_policy": logging.WARNING,
-    "httpx": logging.WARNING,
 }
 
 
-def open_azure_client(*, tls: ssl.SSLContext, read_seconds: float) -> httpx.AsyncClient:
-    """Return a keep-alive client for `HttpxTransport`; waiting for a connection is the caller's to bound."""
-    timeout = httpx.Timeout(connect=_CONNECT_SECONDS, read=read_seconds, write=read_seconds, pool=None)
-    return httpx.AsyncClient(verify=tls, timeout=timeout, limits=_LIMITS, follow_redirects=False)
+def open_azure_connections(*, tls: ssl.SSLContext, read_seconds: float) -> Connections:
+    """Return connections for an `HttpxTransport`."""
+    timeout = httpx.Timeout(read_seconds, connect=_CONNECT_SECONDS)
+    return Connections(
+        partial(httpx.AsyncClient, verify=tls, timeout=timeout, limits=ONE, follow_redirects=False)
+    )
 
 
 class HttpxTransport(AsyncHttpTransport[Any, Any]):
@@ -47,18 +46,18 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
 
     Raises azure-core's `ServiceRequestError` where nothing was sent, `ServiceResponseError` where no whole
     answer came (an answer that is cut off included), `DecodeError` for a success that cannot be read. An
-    error whose body cannot be read is an error without a body. Time limits are the client's.
+    error whose body cannot be read is an error without a body. Time limits are the connections'.
     """
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, connections: Connections) -> None:
         for name, level in _LOGGERS.items():
             logging.getLogger(name).setLevel(level)
-        self._http = http
+        self._connections = connections
 
     async def send(self, request: Any, **_: Any) -> Any:
         """Send a request of either of azure-core's generations; the answer is for both."""
         try:
-            async with self._http.stream(
+            async with self._connections.stream(
                 request.method, request.url, headers=request.headers, content=request.data
             ) as response:
                 content = await _read(response)
@@ -79,7 +78,7 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
 
     async def close(self) -> None:
         """Close the connections; idempotent."""
-        await self._http.aclose()
+        await self._connections.aclose()
 
     async def __aenter__(self) -> Self:
         return self

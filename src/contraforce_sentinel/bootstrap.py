@@ -47,10 +47,10 @@ class App:
         return store
 
     def _open_tables(self) -> LinkStore:
-        from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_client
+        from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
         from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 
-        transport = HttpxTransport(open_azure_client(tls=self._tls, read_seconds=READ_SECONDS))
+        transport = HttpxTransport(open_azure_connections(tls=self._tls, read_seconds=READ_SECONDS))
         if self.settings.table_endpoint is None:
             text = self.settings.link_store.get_secret_value()
             return TableLinkStore.from_connection_string(text, transport=transport)
@@ -74,19 +74,19 @@ class App:
     @cached_property
     def linking(self) -> "TicketLinking":
         """The use case."""
-        from contraforce_sentinel.contraforce import ContraForce, open_http_client
+        from contraforce_sentinel.contraforce import ContraForce, open_contraforce_connections
         from contraforce_sentinel.linking import TicketLinking
 
         settings = self.settings
-        http = open_http_client(
+        connections = open_contraforce_connections(
             client_id=settings.contraforce_client_id,
             client_secret=settings.contraforce_client_secret,
             tls=self._tls,
         )
-        self._resources.push_async_callback(http.aclose)
+        self._resources.push_async_callback(connections.aclose)
         return TicketLinking(
             workspaces=self.workspaces,
-            contraforce=ContraForce(http, base_url=settings.contraforce_api_url),
+            contraforce=ContraForce(connections, base_url=settings.contraforce_api_url),
             sentinel=self._sentinel,
             store=self.store,
             minimum_severity=settings.minimum_severity,
@@ -126,13 +126,13 @@ class App:
 
     @cached_property
     def _resource_manager(self) -> "ResourceManager":
-        from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_client
+        from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
         from contraforce_sentinel.resource_manager import READ_SECONDS, ResourceManager
 
         manager = ResourceManager(
             endpoint=self.settings.arm_endpoint,
             client_id=self.settings.azure_client_id,
-            transport=HttpxTransport(open_azure_client(tls=self._tls, read_seconds=READ_SECONDS)),
+            transport=HttpxTransport(open_azure_connections(tls=self._tls, read_seconds=READ_SECONDS)),
         )
         self._resources.push_async_callback(manager.close)
         return manager

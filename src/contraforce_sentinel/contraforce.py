@@ -10,12 +10,14 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 import httpx
 from pydantic import SecretStr, ValidationError
 
+from contraforce_sentinel.connections import ONE, Connections
 from contraforce_sentinel.errors import (
     NoTicketYet,
     Upstream,
@@ -35,7 +37,6 @@ from contraforce_sentinel.tickets import AmbiguousTicket, LinkAnswer
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 _MAX_FIELDS: Final = 10
 _TIMEOUT: Final = httpx.Timeout(connect=5.0, read=15.0, write=10.0, pool=5.0)
-_LIMITS: Final = httpx.Limits(max_connections=200, max_keepalive_connections=100, keepalive_expiry=60.0)
 _TOKEN: Final = re.compile(r"[\w.:\[\]$-]{1,100}", re.ASCII)
 _ADVICE: Final = {
     401: "renew CONTRAFORCE_CLIENT_ID and CONTRAFORCE_CLIENT_SECRET: the credential is wrong or has expired",
@@ -53,17 +54,23 @@ class LinkedTicket:
     request_id: str | None
 
 
-def open_http_client(*, client_id: str, client_secret: SecretStr, tls: ssl.SSLContext) -> httpx.AsyncClient:
-    """Return the one keep-alive client of the process; it never follows a redirect with the credential."""
+def open_contraforce_connections(
+    *, client_id: str, client_secret: SecretStr, tls: ssl.SSLContext
+) -> Connections:
+    """Return connections that carry the credential, and never follow a redirect with it."""
     auth = httpx.BasicAuth(client_id, client_secret.get_secret_value())
-    return httpx.AsyncClient(auth=auth, verify=tls, timeout=_TIMEOUT, limits=_LIMITS, follow_redirects=False)
+    return Connections(
+        partial(
+            httpx.AsyncClient, auth=auth, verify=tls, timeout=_TIMEOUT, limits=ONE, follow_redirects=False
+        )
+    )
 
 
 class ContraForce:
-    """Calls ContraForce over a given HTTP client; `base_url` ends with `/api/v2`."""
+    """Calls ContraForce over given connections; `base_url` ends with `/api/v2`."""
 
-    def __init__(self, http: httpx.AsyncClient, *, base_url: str) -> None:
-        self._http = http
+    def __init__(self, connections: Connections, *, base_url: str) -> None:
+        self._connections = connections
         self._base_url = base_url
 
     async def link_ticket(
@@ -91,7 +98,7 @@ class ContraForce:
 
     async def _post(self, url: str, content: Mapping[str, object]) -> LinkedTicket:
         try:
-            async with self._http.stream("POST", url, json=content) as response:
+            async with self._connections.stream("POST", url, json=content) as response:
                 body = await _read(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise _unavailable(f"cannot connect ({_why(error)})", ambiguous=False) from error

@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import Coroutine
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import httpx
@@ -17,6 +18,7 @@ from wire import Network, Wire
 
 from contraforce_sentinel import answers, contraforce
 from contraforce_sentinel.azure_transport import HttpxTransport
+from contraforce_sentinel.connections import Connections
 from contraforce_sentinel.contraforce import ContraForce
 from contraforce_sentinel.errors import DeliveryError, StoreUnavailable
 from contraforce_sentinel.incidents import Severity
@@ -131,15 +133,20 @@ class Instance:
             )
             for workspace in world.workspaces
         ]
-        azure = httpx.AsyncClient(transport=Network(wire), timeout=READ_SECONDS, trust_env=False)
+        azure = Connections(
+            partial(httpx.AsyncClient, transport=Network(wire), timeout=READ_SECONDS, trust_env=False)
+        )
         manager = ResourceManager(
             endpoint=ARM_URL, client_id=world.identity.client_ids[0], transport=HttpxTransport(azure)
         )
-        http = httpx.AsyncClient(
-            auth=httpx.BasicAuth(world.contraforce.client_id, world.contraforce.client_secret),
-            timeout=contraforce._TIMEOUT,
-            transport=Network(wire),
-            trust_env=False,
+        http = Connections(
+            partial(
+                httpx.AsyncClient,
+                auth=httpx.BasicAuth(world.contraforce.client_id, world.contraforce.client_secret),
+                timeout=contraforce._TIMEOUT,
+                transport=Network(wire),
+                trust_env=False,
+            )
         )
         workspaces = Workspaces(mappings, resource_manager=manager)
         pace = Pace()

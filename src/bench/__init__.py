@@ -1,0 +1,1 @@
+"""Measures the app beside its floors: the barest clients that make the same calls. Not deployed."""
