@@ -105,7 +105,7 @@ class ResourceManager:
         """Return the SDK's client for a subscription, always the same one."""
         if subscription_id not in self._sentinels:
             if self._sdk_is_there is not None:
-                await self._sdk_is_there
+                await asyncio.shield(self._sdk_is_there)  # others wait for it, too
             from azure.mgmt.securityinsight.aio import SecurityInsights  # noqa: PLC0415 - a quarter second
 
             self._sentinels[subscription_id] = SecurityInsights(
