@@ -4,7 +4,7 @@ BIN := .venv/bin
 DIST := dist
 
 .DEFAULT_GOAL := help
-.PHONY: azurite bicep cover soak help setup demo run test check fix package clean
+.PHONY: azurite bicep cover kusto soak help setup demo run test check fix package clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ cover: setup  ## every test, with 95 % or more of the deployed lines and branche
 azurite:  ## Microsoft's emulator of Azure Tables, for the tests of the link store there (needs npm)
 	@command -v npm >/dev/null || { echo "azurite: npm is missing; install Node.js" >&2; exit 1; }
 	@npm install --prefix .tools --no-fund --no-audit --silent azurite@3.37.0
+
+kusto:  ## the language service of Kusto queries, for the tests of queries, workbook and alerts (needs npm)
+	@command -v npm >/dev/null || { echo "kusto: npm is missing; install Node.js" >&2; exit 1; }
+	@npm install --prefix .tools --no-fund --no-audit --silent @kusto/language-service-next@12.4.1
 
 fix: setup  ## let ruff correct what it can
 	@$(BIN)/ruff check --fix

@@ -16,6 +16,7 @@ from contraforce_sentinel.bootstrap import close_app
 from contraforce_sentinel.comments import comment_id
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.payloads import MAX_BODY_BYTES
+from contraforce_sentinel.telemetry import EVENT_NAME
 from sandbox import Operation, SandboxIncident, faults
 
 UPSTREAM_WRITES: tuple[Operation, ...] = ("contraforce.link", "arm.comment.put")
@@ -463,7 +464,7 @@ async def test_every_event_of_a_delivery_carries_the_callers_correlation(
     }
     await app.post(incident_of(app), headers=headers)
     events = [record for record in caplog.records if record.name == "contraforce_sentinel"]
-    assert [vars(record)["event"] for record in events] == ["link.linked"]
+    assert [vars(record)[EVENT_NAME] for record in events] == ["link.linked"]
     assert vars(events[0])["traceparent"] == headers["traceparent"]
     assert vars(events[0])["client_tracking_id"] == "08584-tracking"
     assert "workflow_run_id" not in vars(events[0])

@@ -35,20 +35,20 @@ async def main():
     print(json.dumps(found))
 asyncio.run(main())
 """
-INDEX: Final = {"functions"}
+INDEX: Final = {"functions", "telemetry", "vocabulary"}
 HEALTH: Final = {
     *("answers", "bootstrap", "comments", "entrances", "errors", "incidents", "links", "payloads"),
-    *("settings", "stores", "stores.sqlite", "telemetry"),
+    *("settings", "stores", "stores.sqlite"),
 }
 LIBRARIES_OF_HEALTH: Final = {
     *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
     *("sniffio", "stamina", "tenacity"),
 }
 DELIVERY: Final = {
-    *("azure_transport", "connections", "contraforce", "linking", "pacing", "resource_manager"),
-    *("retries", "sentinel", "tickets", "workspaces"),
+    *("azure_transport", "connections", "contraforce", "linking", "pacing", "reports"),
+    *("resource_manager", "retries", "sentinel", "tickets", "workspaces"),
 }
-NEVER_FOR_A_DELIVERY: Final = {"aiohttp", "azure.data", "azure.monitor", "rich", "typer"}
+NEVER_FOR_A_DELIVERY: Final = {"aiohttp", "azure.data", "azure.monitor", "opentelemetry", "rich", "typer"}
 
 
 def own(modules: list[str]) -> set[str]:

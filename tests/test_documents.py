@@ -11,7 +11,7 @@ from contraforce_sentinel import VERSION
 from contraforce_sentinel.settings import Settings
 
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/operate.md"]
 
 
 def settings_of_the_readme() -> dict[str, tuple[str, str]]:
@@ -69,7 +69,7 @@ def test_every_file_and_make_target_that_a_document_names_exists(document: str) 
         places = [*folders, deployed]
         assert any((place / name).exists() for place in places) or name == "local.settings.json", name
     for link in re.findall(r"\]\(((?!https?:)[^)#]+)\)", text):
-        assert (ROOT / link).exists(), link
+        assert ((ROOT / document).parent / link).exists(), link
 
 
 def test_the_architecture_that_contributing_draws_is_the_one_that_is_there() -> None:

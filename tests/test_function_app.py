@@ -1,5 +1,6 @@
 """What the Functions host sees of the app: names, routes, methods, authorization; no effects at import."""
 
+import ast
 import json
 import os
 import subprocess
@@ -71,3 +72,16 @@ def test_importing_the_app_reads_no_setting_and_connects_to_nothing() -> None:
         [sys.executable, "-c", IMPORT_WITHOUT_EFFECTS], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_function_is_asynchronous_so_that_none_loses_the_context_of_its_trace(worker: Worker) -> None:
+    """The worker runs others in threads that know nothing of the delivery's trace."""
+    tree = ast.parse((ROOT / "src" / "contraforce_sentinel" / "functions.py").read_text())
+    functions = [
+        node
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and any("blueprint" in ast.unparse(decorator) for decorator in node.decorator_list)
+    ]
+    assert {function.name for function in functions} == {function.name for function in worker.functions}
+    assert {type(function) for function in functions} == {ast.AsyncFunctionDef}

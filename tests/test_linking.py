@@ -15,6 +15,7 @@ from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import LinkState
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from contraforce_sentinel.telemetry import EVENT_NAME
 from sandbox import Operation, faults
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
@@ -47,7 +48,7 @@ async def test_a_ticket_that_cannot_be_recorded_is_a_loud_event_and_a_503(
     answer = await delivery
     assert (answer.status, answer.json["code"]) == (503, "store-unavailable")
     (loud,) = [vars(record) for record in caplog.records if record.levelno == logging.ERROR]
-    assert loud["event"] == "ticket.not-recorded"
+    assert loud[EVENT_NAME] == "ticket.not-recorded"
     assert loud["ticket_number"] == app.sandbox.contraforce.created[0].number
     assert app.sandbox.log.count("arm.comment.put") == 0
 

@@ -151,8 +151,8 @@ async def test_promise_e_no_secret_and_no_incident_content_is_in_any_log_line_or
 
     Answers may show the ticket's title, as documented, so here the ticket is called otherwise.
     """
-    caplog.set_level(logging.DEBUG)
-    logging.getLogger("azure.core").setLevel(logging.DEBUG)
+    for name in (None, "azure", "azure.core", "httpx", "httpcore"):
+        caplog.set_level(logging.DEBUG, logger=name)
     answers, planted = [], [*app.sandbox.secrets(), "PLANTED", TITLE, "jane.doe"]
     for operation in OPERATIONS:
         for fault in LEAKY_FAULTS:

@@ -15,6 +15,7 @@ from contraforce_sentinel import bootstrap, links, pacing, reconcile
 from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link
+from contraforce_sentinel.telemetry import EVENT_NAME
 from sandbox import SandboxIncident, SandboxWorkspace, SentinelLimits, faults
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
@@ -182,7 +183,7 @@ async def test_an_unreadable_incident_is_told_and_does_not_hold_back_the_others(
     app.sandbox.faults.plan("arm.incidents", faults.json(200, page))
     await app.reconcile()
     assert await status(app, good) == "linked"
-    assert [vars(r)["event"] for r in caplog.records if r.levelname == "ERROR"] == [
+    assert [vars(r)[EVENT_NAME] for r in caplog.records if r.levelname == "ERROR"] == [
         "discovery.unreadable"
     ] * 2
 
@@ -204,7 +205,7 @@ async def test_300_workspaces_of_which_3_fail_are_all_served_and_the_3_are_told(
     await app.reconcile()
     outcomes = Counter([await status(app, incident) for incident in incidents])
     assert outcomes == {"linked": 297, "404": 3}
-    told = [vars(r) for r in caplog.records if vars(r).get("event") == "reconcile.workspace-failed"]
+    told = [vars(r) for r in caplog.records if vars(r).get(EVENT_NAME) == "reconcile.workspace-failed"]
     assert {record["workspace"].lower() for record in told} == {one.arm_id.lower() for one in failing}
     assert all("Responder" in record["advice"] for record in told)
     health = await app.health()
@@ -388,7 +389,7 @@ async def test_the_timer_fails_loudly_when_the_store_is_out_of_reach(
     monkeypatch.setenv("LINK_STORE", f"sqlite:///{tmp_path}")
     with pytest.raises(Exception, match="link store"):
         await app.reconcile()
-    assert "reconcile.failed" in [vars(record).get("event") for record in caplog.records]
+    assert "reconcile.failed" in [vars(record).get(EVENT_NAME) for record in caplog.records]
 
 
 async def test_a_timer_run_and_a_delivery_at_once_make_one_call(app: App) -> None:

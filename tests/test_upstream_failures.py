@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from contraforce_sentinel import resource_manager
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.contraforce import open_contraforce_connections
+from contraforce_sentinel.telemetry import EVENT_NAME
 from sandbox import Operation, faults
 from sandbox.faults import Fault
 
@@ -323,7 +324,9 @@ async def test_a_call_that_may_have_linked_says_so_and_is_not_repeated_in_the_re
     app.sandbox.faults.plan("contraforce.link", fault)
     assert (await app.post(app.workspace.add_incident())).status == 202
     assert app.sandbox.log.count("contraforce.link") == 1
-    failed = [vars(record) for record in caplog.records if vars(record).get("event") == "upstream.failed"]
+    failed = [
+        vars(record) for record in caplog.records if vars(record).get(EVENT_NAME) == "upstream.unavailable"
+    ]
     assert [event["may_have_linked"] for event in failed] == ["yes"]
 
 
@@ -342,7 +345,7 @@ async def test_a_missing_grant_is_a_loud_event_that_names_what_to_grant(
 ) -> None:
     app.sandbox.faults.plan(operation, fault, times=None)
     await app.post(app.workspace.add_incident())
-    (loud,) = [record for record in caplog.records if vars(record).get("event") == "upstream.unauthorized"]
+    (loud,) = [record for record in caplog.records if vars(record).get(EVENT_NAME) == "upstream.unauthorized"]
     assert loud.levelname == "ERROR"
     assert advice in vars(loud)["advice"]
 

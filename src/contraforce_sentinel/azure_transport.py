@@ -3,7 +3,6 @@
 https://learn.microsoft.com/python/api/azure-core/azure.core.pipeline.transport.asynchttptransport
 """
 
-import logging
 import ssl
 from functools import partial
 from http import HTTPStatus
@@ -25,12 +24,6 @@ from contraforce_sentinel.connections import ONE, Connections
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
-_LOGGERS: Final = {
-    # logs answers that it cannot read, tokens included; what went wrong is our event
-    "azure.identity": logging.CRITICAL,
-    # lines for each request would bury the one event of a delivery
-    "azure.core.pipeline.policies.http_logging_policy": logging.WARNING,
-}
 
 
 def open_azure_connections(*, tls: ssl.SSLContext, read_seconds: float) -> Connections:
@@ -50,8 +43,6 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
     """
 
     def __init__(self, connections: Connections) -> None:
-        for name, level in _LOGGERS.items():
-            logging.getLogger(name).setLevel(level)
         self._connections = connections
 
     async def send(self, request: Any, **_: Any) -> Any:

@@ -6,7 +6,6 @@ connection has a client of its own here, and the one that was used last is used 
 """
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -28,8 +27,6 @@ class Connections:
     """
 
     def __init__(self, open_client: Callable[[], httpx.AsyncClient]) -> None:
-        # a line for each request would bury the one event of a delivery
-        logging.getLogger("httpx").setLevel(logging.WARNING)
         self._open_client = open_client
         self._places = asyncio.Semaphore(MAX_CONNECTIONS)
         self._free: list[httpx.AsyncClient] = []

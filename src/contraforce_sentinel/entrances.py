@@ -13,7 +13,7 @@ from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.errors import NotAnIncident, SettingsError, StoreUnavailable, TicketLinkError
 from contraforce_sentinel.incidents import IncidentId, is_incident_name
 from contraforce_sentinel.payloads import parse_delivery
-from contraforce_sentinel.telemetry import Correlation, correlated, event
+from contraforce_sentinel.telemetry import about, correlation, event, identify
 
 # Logic Apps gives up after 120 s; the upstreams have 20 s of this, the rest is the link store's.
 _ANSWER_SECONDS: Final = 85.0
@@ -24,6 +24,11 @@ async def link_incident(body: bytes, *, headers: Mapping[str, str]) -> Answer:
 
     async def link() -> Answer:
         delivery = parse_delivery(body, content_type=headers.get("Content-Type"))
+        identify(
+            incident=delivery.incident_id.key,
+            incident_number=delivery.incident.number if delivery.incident else None,
+            workspace=delivery.incident_id.workspace.key,
+        )
         outcome = await current_app().linking.link(delivery, trigger="http")
         return answers.for_outcome(outcome, now=datetime.now(UTC))
 
@@ -51,7 +56,7 @@ async def reconcile() -> None:
 
 async def _answer(work: Callable[[], Awaitable[Answer]], headers: Mapping[str, str]) -> Answer:
     """Run one request: correlation in, errors of our own to problem details, everything else to the host."""
-    with correlated(Correlation.from_headers(headers)):
+    with about(**correlation(headers)):
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await work()
@@ -59,7 +64,13 @@ async def _answer(work: Callable[[], Awaitable[Answer]], headers: Mapping[str, s
             if isinstance(error, TimeoutError):
                 error = StoreUnavailable("the link store did not answer in time")
             answer = answers.for_error(error)
-            event("request.refused", level=logging.WARNING, status=answer.status.value, error=str(error))
+            event(
+                "request.refused",
+                level=logging.WARNING,
+                status=answer.status.value,
+                code=str(answer.content["code"]),
+                error=str(error),
+            )
             return answer
 
 

@@ -1,15 +1,19 @@
 """The Azure Functions triggers: request in, entrance, answer out.
 
 The only module that knows `azure.functions`. The host waits for this module before it serves anything, so it
-imports nothing else; the entrances come with the first call.
+imports next to nothing else; the entrances come with the first call.
 """
 
 from typing import TYPE_CHECKING
 
 import azure.functions as func
 
+from contraforce_sentinel.telemetry import quieten_libraries
+
 if TYPE_CHECKING:
     from contraforce_sentinel.answers import Answer
+
+quieten_libraries()  # before the first call: exporters have an identity of their own
 
 blueprint = func.Blueprint()  # type: ignore[no-untyped-call] # the library leaves it untyped
 

@@ -15,18 +15,17 @@ from contraforce_sentinel.errors import (
     StaleLink,
     StoreUnavailable,
     TicketConflict,
-    Upstream,
     UpstreamError,
-    UpstreamUnauthorized,
 )
 from contraforce_sentinel.incidents import Incident, Severity, skip_reason
 from contraforce_sentinel.links import Clock, Link, LinkState, Outcome
 from contraforce_sentinel.payloads import Delivery
+from contraforce_sentinel.reports import report_failure, report_link
 from contraforce_sentinel.retries import deadline
 from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import WorkspaceMapping
 from contraforce_sentinel.stores import LinkStore
-from contraforce_sentinel.telemetry import event
+from contraforce_sentinel.telemetry import about, event, span
 from contraforce_sentinel.workspaces import Workspace, Workspaces
 
 _CLAIM_TRIES: Final = 5
@@ -64,6 +63,14 @@ class TicketLinking:
         `WorkspaceNotConfigured`, `NotAnIncident` or `TicketConflict` for a delivery that must be changed,
         `StoreUnavailable` if nothing could be recorded. Upstream failures are not raised but recorded.
         """
+        incident, workspace = delivery.incident_id.key, delivery.incident_id.workspace.key
+        ids = {"incident": incident, "workspace": workspace}
+        with about(**ids), span("link incident", **ids, trigger=trigger) as attributes:
+            outcome = await self._link(delivery, trigger=trigger, known=known)
+            attributes["outcome"] = outcome.link.state
+        return outcome
+
+    async def _link(self, delivery: Delivery, *, trigger: str, known: Link | None) -> Outcome:
         started, until = time.monotonic(), deadline()
         mapping = self._workspaces.require(delivery.incident_id.workspace)
         if known is None and not self._workspaces.is_resolved(mapping):
@@ -77,7 +84,7 @@ class TicketLinking:
                 link = await self._work(link, delivery, mapping, until, resolved)
             except StaleLink:  # the lease ran out and another worker has taken over: its record counts
                 link = await self._store.get(delivery.incident_id) or link
-        _report(link, trigger=trigger, seconds=time.monotonic() - started, ours=ours)
+        report_link(link, trigger=trigger, seconds=time.monotonic() - started, claimed=ours)
         _refuse_other_ticket(link, delivery, ours=ours)
         return Outcome(link, already_linked=not ours and link.state is LinkState.LINKED)
 
@@ -167,7 +174,7 @@ class TicketLinking:
                 link = await self._obtain_ticket(link, incident, mapping, until)
             link = await self._comment(link, until)
         except UpstreamError as error:
-            _report_failure(link, error)
+            report_failure(link, error)
             jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
             link = link.failed(error, now=self._clock(), jitter=jitter)
         return await self._store.replace(link)
@@ -192,7 +199,6 @@ class TicketLinking:
             event(
                 "ticket.not-recorded",
                 level=logging.ERROR,
-                incident=link.incident_id.key,
                 ticket_system=found.ticket.system,
                 ticket_number=found.ticket.number,
                 contraforce_request_id=found.request_id,
@@ -224,43 +230,3 @@ def _refuse_other_ticket(link: Link, delivery: Delivery, *, ours: bool) -> None:
         raise TicketConflict(
             "another delivery of this incident is not finished; repeat later", ticket_id=None
         )
-
-
-def _report(link: Link, *, trigger: str, seconds: float, ours: bool) -> None:
-    event(
-        f"link.{link.state}",
-        level=logging.ERROR if link.state is LinkState.DEAD else logging.INFO,
-        incident=link.incident_id.key,
-        incident_number=link.incident_number,
-        workspace=link.incident_id.workspace.name,
-        trigger=trigger,
-        outcome=link.state,
-        claimed="yes" if ours else "no",
-        reason=link.reason,
-        code=link.code,
-        attempt=link.attempts,
-        ticket_system=link.ticket.system if link.ticket else None,
-        ticket_number=link.ticket.number if link.ticket else None,
-        contraforce_request_id=link.request_id,
-        next_try_at=link.next_try_at.isoformat() if link.next_try_at else None,
-        duration_ms=round(seconds * 1000, 1),
-    )
-
-
-def _report_failure(link: Link, error: UpstreamError) -> None:
-    unauthorized = isinstance(error, UpstreamUnauthorized)
-    event(
-        "upstream.unauthorized" if unauthorized else "upstream.failed",
-        level=logging.ERROR if unauthorized else logging.WARNING,
-        incident=link.incident_id.key,
-        workspace=link.incident_id.workspace.arm_id,
-        upstream=error.upstream,
-        error=str(error),
-        status=error.status,
-        code=error.code,
-        contraforce_request_id=error.request_id,
-        retry_after_seconds=error.retry_after_seconds,
-        advice=error.advice,
-        # a repeat may create a second ticket: somebody may have to look
-        may_have_linked="yes" if error.ambiguous and error.upstream is Upstream.CONTRAFORCE else None,
-    )

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
+from contraforce_sentinel.telemetry import measure
+
 PUTS: Final = 75
 WINDOW_SECONDS: Final = 300.0
 _MARGIN: Final = 1.01
@@ -40,7 +42,10 @@ class Pace:
             if max(free_at, loop.time()) >= until:
                 yield False
                 return
-            await asyncio.sleep(free_at - loop.time())
+            wait_seconds = free_at - loop.time()
+            if wait_seconds > 0:
+                measure("pace.wait", wait_seconds * 1000, subscription=subscription_id)
+            await asyncio.sleep(wait_seconds)
             yield True
 
     def _free_at(self, subscription_id: str, now: float) -> float:

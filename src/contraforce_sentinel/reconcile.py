@@ -19,9 +19,10 @@ from contraforce_sentinel.linking import TicketLinking
 from contraforce_sentinel.links import Clock, Link, LinkState
 from contraforce_sentinel.pacing import PUTS, Pace
 from contraforce_sentinel.payloads import Delivery
+from contraforce_sentinel.reports import report_link, report_run
 from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.stores import Backlog, LinkStore, TimerRun
-from contraforce_sentinel.telemetry import event
+from contraforce_sentinel.telemetry import about, event, untraced
 
 RUN_SECONDS: Final = 240.0
 """A run stops itself well before the host does (host.json: 5 minutes)."""
@@ -121,7 +122,9 @@ class Reconciler:
 
     async def run(self) -> TimerRun:
         """Run once, for at most `RUN_SECONDS`. Raises `StoreUnavailable` if the report cannot be kept."""
-        now, last = self._clock(), await self._store.last_run()
+        with untraced():
+            last = await self._store.last_run()
+        now = self._clock()
         run = _Run(
             started_at=now,
             until=asyncio.get_running_loop().time() + RUN_SECONDS,
@@ -130,9 +133,10 @@ class Reconciler:
         served = await asyncio.gather(
             *(self._serve(workspace, run) for workspace in self._workspaces), return_exceptions=True
         )
-        backlogs = await asyncio.gather(*map(self._store.backlog, self._workspaces))
+        with untraced():
+            backlogs = await asyncio.gather(*map(self._store.backlog, self._workspaces))
         dues = [backlog.oldest_due_at for backlog in backlogs if backlog.oldest_due_at]
-        report = TimerRun(
+        done = TimerRun(
             started_at=run.started_at,
             finished_at=self._clock(),
             tried=run.tried,
@@ -142,33 +146,38 @@ class Reconciler:
             failed_workspaces=run.failed_workspaces,
             backlog=Backlog(oldest_due_at=min(dues, default=None), dead=sum(b.dead for b in backlogs)),
         )
-        await self._store.save_run(report)
-        _report(report)
+        with untraced():
+            await self._store.save_run(done)
+        report_run(done)
         for unforeseen in filter(None, served):  # a defect of ours: told by the host, after the others' work
             raise unforeseen
-        return report
+        return done
 
     async def _serve(self, workspace: WorkspaceId, run: _Run) -> None:
         """Do all of one workspace's work; its failure is counted and told, and stays its own."""
-        try:
-            await self._try_due(workspace, {}, run)
-            found = await self._discover(workspace, run)
-            await self._try_due(workspace, found, run)
-            if run.is_first_of_the_day:
-                await self._remove_old(workspace, run)
-        except (UpstreamError, StoreUnavailable) as error:
-            run.failed_workspaces += 1
-            event(
-                "reconcile.workspace-failed",
-                level=logging.ERROR,
-                workspace=workspace.arm_id,
-                error=str(error),
-                advice=error.advice if isinstance(error, UpstreamError) else None,
-            )
+        with about(workspace=workspace.key):
+            try:
+                await self._try_due(workspace, {}, run)
+                with untraced():
+                    found = await self._discover(workspace, run)
+                await self._try_due(workspace, found, run)
+                if run.is_first_of_the_day:
+                    with untraced():
+                        await self._remove_old(workspace, run)
+            except (UpstreamError, StoreUnavailable) as error:
+                run.failed_workspaces += 1
+                event(
+                    "reconcile.workspace-failed",
+                    level=logging.ERROR,
+                    error=str(error),
+                    advice=error.advice if isinstance(error, UpstreamError) else None,
+                )
 
     async def _try_due(self, workspace: WorkspaceId, found: dict[str, Incident], run: _Run) -> None:
         """Try the due links in turn; one that was just found needs no second look at its incident."""
-        for link in await self._store.due(workspace, now=self._clock(), limit=_DUE_PER_WORKSPACE):
+        with untraced():
+            due = await self._store.due(workspace, now=self._clock(), limit=_DUE_PER_WORKSPACE)
+        for link in due:
             if run.outages.affect(link):
                 continue
             async with self._pace.turn(workspace.subscription_id, until=run.until) as has_room:
@@ -233,7 +242,11 @@ class Reconciler:
         reason = skip_reason(incident, minimum=self._minimum_severity)
         if reason is not None:
             link = link.skipped(reason, now=now)
-        return await self._store.insert(link) is not None and reason is None
+        if await self._store.insert(link) is None:
+            return False
+        if reason is not None:
+            report_link(link, trigger="discovery", seconds=0.0, claimed=False)
+        return reason is None
 
     async def _remove_old(self, workspace: WorkspaceId, run: _Run) -> None:
         """Remove finished records, in batches, but none whose incident discovery could still see.
@@ -249,17 +262,3 @@ class Reconciler:
                 with suppress(StaleLink):  # a delivery has just used it
                     await self._store.delete(link)
                     run.removed += 1
-
-
-def _report(report: TimerRun) -> None:
-    event(
-        "reconcile.run",
-        tried=report.tried,
-        linked=report.linked,
-        discovered=report.discovered,
-        removed=report.removed,
-        failed_workspaces=report.failed_workspaces,
-        dead=report.backlog.dead,
-        oldest_due_at=report.backlog.oldest_due_at.isoformat() if report.backlog.oldest_due_at else None,
-        duration_ms=round((report.finished_at - report.started_at).total_seconds() * 1000, 1),
-    )

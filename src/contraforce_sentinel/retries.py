@@ -1,16 +1,19 @@
 """In-request retries: the one retry layer of every upstream, and what `Retry-After` means to it."""
 
 import asyncio
+import logging
 import math
 import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Final
 
 import stamina
 
 from contraforce_sentinel.errors import Upstream, UpstreamError, UpstreamUnavailable
+from contraforce_sentinel.telemetry import event, measure
 
 DEADLINE_SECONDS: Final = 20.0
 """All upstream calls of one delivery together; what takes longer is the timer's."""
@@ -72,7 +75,7 @@ async def call_with_retries[T](
                         raise TimeoutError  # noqa: TRY301 - ends as every other time-out does
                     last, sent = None, True
                     try:
-                        return await call()
+                        return await _measured(call, upstream)
                     except UpstreamError as error:
                         last = error
                         raise
@@ -83,3 +86,26 @@ async def call_with_retries[T](
             "no answer within the time of this request", upstream=upstream, ambiguous=sent
         ) from error
     raise AssertionError("stamina ends with a result or an exception")
+
+
+async def _measured[T](call: Callable[[], Awaitable[T]], upstream: Upstream) -> T:
+    """Await one request; tell how long it took and how it ended, and that it was throttled."""
+    loop = asyncio.get_running_loop()
+    started, ended = loop.time(), "none"
+    try:
+        result = await call()
+        ended = "ok"
+    except UpstreamError as error:
+        upstream, ended = error.upstream, str(error.status or "none")
+        if error.status == HTTPStatus.TOO_MANY_REQUESTS:
+            event(
+                "upstream.throttled",
+                level=logging.WARNING,
+                upstream=upstream,
+                status=error.status,
+                retry_after_seconds=error.retry_after_seconds,
+            )
+        raise
+    finally:
+        measure("upstream.duration", (loop.time() - started) * 1000, upstream=upstream, status=ended)
+    return result

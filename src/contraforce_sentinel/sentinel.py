@@ -137,7 +137,7 @@ def _listed_incident(workspace_id: WorkspaceId, found: "SdkIncident") -> Inciden
             raise UpstreamMalformed("an incident without a name", upstream=Upstream.SENTINEL)  # noqa: TRY301
         return _incident(IncidentId(workspace_id, name), found)
     except UpstreamMalformed as error:
-        event("discovery.unreadable", level=logging.ERROR, workspace=workspace_id.key, error=str(error))
+        event("discovery.unreadable", level=logging.ERROR, error=str(error))
         return None
 
 

@@ -14,6 +14,8 @@ Operation = Literal[
     "arm.comments",
     "arm.comment.put",
     "identity.token",
+    "ingestion.track",
+    "ingestion.live",
     "unknown",
 ]
 OPERATIONS: frozenset[str] = frozenset(get_args(Operation))

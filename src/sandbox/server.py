@@ -16,6 +16,7 @@ from sandbox.contraforce import ContraForce
 from sandbox.faults import FaultPlans
 from sandbox.identity import ManagedIdentity
 from sandbox.incidents import SandboxWorkspace
+from sandbox.ingestion import Ingestion
 from sandbox.planted import PLANTED_SECRET
 from sandbox.requestlog import RequestLog
 from sandbox.resource_manager import ResourceManager
@@ -31,9 +32,9 @@ RESOURCE_GROUP: Final = "rg-secops-prod"
 
 
 class Sandbox:
-    """The three services on loopback: `async with Sandbox.start() as sandbox: ...`.
+    """The services on loopback: `async with Sandbox.start() as sandbox: ...`.
 
-    `arm` and `contraforce` speak TLS with certificates of `ca` (file: `ca_file`), `identity` plain http.
+    All but `identity` (plain http) speak TLS, with certificates of `ca` (file: `ca_file`).
     """
 
     def __init__(self, ca: trustme.CA, ca_file: Path) -> None:
@@ -44,6 +45,7 @@ class Sandbox:
         self.identity = ManagedIdentity()
         self.contraforce = ContraForce()
         self.arm = ResourceManager(self.identity)
+        self.ingestion = Ingestion(self.identity)
 
     @classmethod
     @asynccontextmanager
@@ -62,6 +64,7 @@ class Sandbox:
             ca.issue_cert(NAME, ADDRESS).configure_cert(context)
             await sandbox._listen(stack, sandbox.identity, None)
             await sandbox._listen(stack, sandbox.contraforce, context)
+            await sandbox._listen(stack, sandbox.ingestion, context)
             port = await sandbox._listen(stack, sandbox.arm, context)
             sandbox.arm.audiences = {f"https://{host}:{port}" for host in (NAME, ADDRESS)}
             yield sandbox
@@ -118,6 +121,26 @@ class Sandbox:
             "IDENTITY_ENDPOINT": self.identity.endpoint,
             "IDENTITY_HEADER": self.identity.header,
             "SSL_CERT_FILE": str(self.ca_file),
+        }
+
+    def telemetry_environment(self) -> dict[str, str]:
+        """Return the settings that turn telemetry on, as deployed; nothing leaves for anywhere else."""
+        return {
+            "APPLICATIONINSIGHTS_CONNECTION_STRING": self.ingestion.connection_string,
+            "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": (
+                f"Authorization=AAD;ClientId={self.identity.client_ids[0]}"
+            ),
+            "PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY": "true",
+            "PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME": "contraforce_sentinel",
+            "OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage",
+            "OTEL_TRACES_SAMPLER_ARG": "1.0",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": (
+                "azure_sdk,django,fastapi,flask,psycopg2,requests,urllib,urllib3"
+            ),
+            "REQUESTS_CA_BUNDLE": str(self.ca_file),
+            # Microsoft's own statistics and feature flags of the exporter
+            "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
+            "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
         }
 
     def secrets(self) -> list[str]:

@@ -64,9 +64,10 @@ BUGS: Final = (
     Bug(
         "watermark moves past failing inserts",
         "reconcile.py",
-        "        return await self._store.insert(link) is not None and reason is None\n",
+        "        if await self._store.insert(link) is None:\n            return False\n",
         "        try:\n"
-        "            return await self._store.insert(link) is not None and reason is None\n"
+        "            if await self._store.insert(link) is None:\n"
+        "                return False\n"
         "        except StoreUnavailable:\n"
         "            return False\n",
     ),

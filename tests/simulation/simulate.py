@@ -24,6 +24,7 @@ from virtual_time import VirtualTimeLoop, run
 from watched_store import open_store
 
 from contraforce_sentinel.links import Link
+from contraforce_sentinel.telemetry import EVENT_NAME
 
 _PATIENCE_SECONDS: Final = 6 * HOUR
 _TRIES_OF_A_PLAYBOOK: Final = 5
@@ -172,7 +173,7 @@ class _LogWatch(logging.Handler):
         text = f"{self.format(record)} {record.__dict__}"
         if any(planted in text for planted in self._planted):
             self._world.violate("e", f"a log record of {record.name} holds planted content")
-        event = record.__dict__.get("event")
+        event = record.__dict__.get(EVENT_NAME)
         if event is not None:
             self._world.note(f"event {event} {record.__dict__.get('reason', '')}")
 

@@ -1,0 +1,86 @@
+"""Every KQL text is right: it parses and binds to the tables, and asks only for what is emitted."""
+
+import re
+from pathlib import Path
+
+import pytest
+from queries import ROOT, TABLES, Query, bound, queries
+
+from contraforce_sentinel.vocabulary import CORRELATION, EVENTS, METRICS, SPANS
+
+QUERIES = queries()
+
+
+def test_every_query_parses_and_binds_to_the_tables_it_reads() -> None:
+    assert {place: said for place, said in bound({q.place: q.text for q in QUERIES}).items() if said} == {}
+
+
+FAULTS = {
+    'AppEvents | where Naem == "link.dead"': "Naem",
+    "AppEvent | count": "AppEvent",
+    "AppEvents | summarise count()": "operator",
+    "AppMetrics | extend x = summ(Sum)": "summ",
+    "SecurityIncident | project IncidentNumber | where Status == 'New'": "Status",
+    "AppEvents | summarize count() by incident": "incident",
+    "AppDependencies | where DurationMs > ": "Missing expression",
+}
+
+
+def test_a_misspelt_column_table_operator_or_function_fails() -> None:
+    said = bound({fault: fault for fault in FAULTS})
+    assert [fault for fault, named in FAULTS.items() if named not in " ".join(said[fault])] == []
+
+
+def test_every_misspelling_of_one_letter_in_a_column_of_a_query_fails() -> None:
+    """Each column that a query reads, once misspelt in it: none gets past the check."""
+    columns = ["TimeGenerated", "Name", "Properties", "DurationMs", "IncidentNumber", "ItemCount"]
+    misspelt = {
+        f"{q.place} {column}": re.sub(rf"\b{column}\b", f"{column}x", q.text, count=1)
+        for q in QUERIES
+        for column in columns
+        if re.search(rf"\b{column}\b", q.code)
+    }
+    assert len(misspelt) > len(QUERIES)
+    assert [name for name, said in bound(misspelt).items() if not said] == []
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.place)
+def test_a_query_names_only_events_metrics_and_spans_that_are_emitted(query: Query) -> None:
+    told = asked_for(query)
+    assert told or not re.search(r"\bApp[A-Z]\w+\b", query.code), "asks for nothing of ours"
+    assert told <= EVENTS.keys() | METRICS.keys() | SPANS.keys()
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.place)
+def test_a_query_reads_only_dimensions_that_what_it_asks_for_carries(query: Query) -> None:
+    dimensions = set(CORRELATION)
+    for name in asked_for(query):
+        own = EVENTS.get(name) or SPANS.get(name)
+        dimensions |= own if own is not None else METRICS[name].dimensions
+    assert query.dimensions <= dimensions
+
+
+def asked_for(query: Query) -> set[str]:
+    """Return the names that a query compares `Name` with; all events, where it reads AppEvents without."""
+    found: set[str] = set()
+    tables = "|".join(TABLES)
+    for table, rest in re.findall(rf"\b({tables})\b((?:(?!{tables}).)*)", query.code, re.DOTALL):
+        compared: set[str] = set()
+        for operator, listed in re.findall(r'\bName (==|in|startswith) (\([^)]*\)|"[^"]*")', rest):
+            names = set(re.findall(r'"([^"]*)"', listed))
+            if operator == "startswith":
+                names = {name for name in EVENTS if any(name.startswith(start) for start in names)}
+            compared |= names
+        found |= compared or (set(EVENTS) if table == "AppEvents" else set())
+    return found
+
+
+FILES = sorted((ROOT / "infra" / "queries").glob("*.kql"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_a_query_file_begins_with_its_title_and_what_it_answers(path: Path) -> None:
+    first, second, *_ = path.read_text().splitlines()
+    assert first.startswith("// ")
+    assert second.startswith("// ")
+    assert len(first) < 60
