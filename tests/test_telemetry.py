@@ -27,6 +27,7 @@ PLACES = {
     rf"{WORKSPACE}/providers/[\w.]+/incidents/{GUID}": "<incident>",
     WORKSPACE: "<workspace>",
     GUID: "<guid>",
+    r"\b[0-9a-f]{32}\b": "<hash>",
     r"duration_ms=[\d.]+": "duration_ms=<n>",
     r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00": "<time>",
     r"traceparent=[\w-]+": "traceparent=<traceparent>",
@@ -264,12 +265,19 @@ def test_sampling_never_drops_an_event() -> None:
     assert [event["name"] for event in data(found["items"], "EventData")] == ["link.linked"]
 
 
-def test_the_calls_of_azure_tables_are_in_the_trace(azurite: str) -> None:
-    """The store that is deployed: its requests hang below the link's span, too."""
-    found = lab("linked", LINK_STORE=azurite)
-    calls = [line for line in tree(found, "linked") if "contraforcelinks" in line or "$batch" in line]
-    assert len(calls) >= 3
-    assert {line[: len("  HTTP ")] for line in calls} == {"  HTTP "}
+def test_the_trace_over_azure_tables_holds_every_call_of_the_link_store(azurite: str) -> None:
+    """The store that is deployed: a look, the claim, the ticket, the end; and, the first time, the table."""
+    store = "  HTTP {} /devstoreaccount1/{}"
+    assert tree(lab("linked", LINK_STORE=azurite), "linked")[:-1] == [
+        SPAN.format("linked"),
+        store.format("GET", "contraforcelinks(PartitionKey='<hash>',RowKey='link-<guid>') 404"),
+        TOKEN,
+        RESOLVE,
+        f"{LINK} 200",
+        *[store.format("POST", "$batch 202")] * 3,
+        store.format("POST", "Tables 201"),
+        COMMENT,
+    ]
 
 
 def test_promise_e_holds_for_everything_that_is_exported() -> None:
