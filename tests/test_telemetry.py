@@ -27,11 +27,11 @@ PLACES = {
     rf"{WORKSPACE}/providers/[\w.]+/incidents/{GUID}": "<incident>",
     WORKSPACE: "<workspace>",
     GUID: "<guid>",
-    r"\b[0-9a-f]{32}\b": "<hash>",
     r"duration_ms=[\d.]+": "duration_ms=<n>",
     r"\d{4}-\d\d-\d\dT[\d:.]+\+00:00": "<time>",
     r"traceparent=[\w-]+": "traceparent=<traceparent>",
     r"workflow_run_id=\w+": "workflow_run_id=<run>",
+    r"\b[0-9a-f]{32}\b": "<hash>",
 }
 
 
