@@ -80,6 +80,7 @@ async def traces(lab: Lab) -> dict[str, Any]:
     found["refused"] = await lab.deliver({"incidentArmId": _foreign(incident.arm_id)})
     before = len(await lab.exported())
     await app.reconcile()
+    await app.health()
     found["idle timer"] = (await lab.exported())[before:]
     before = len(sandbox.ingestion.envelopes)
     app.workspace.add_incident(number=6)
@@ -159,7 +160,8 @@ SCENARIOS: dict[str, Callable[[Lab], Awaitable[dict[str, Any]]]] = {
 async def main(scenario: str, settings: dict[str, str]) -> None:
     """Run one scenario, print its findings, and end at once, however long an exporter would still wait."""
     logging.basicConfig(level=logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="telemetry-") as directory:
+    # an exporter may still write while it is removed
+    with tempfile.TemporaryDirectory(prefix="telemetry-", ignore_cleanup_errors=True) as directory:
         tempfile.tempdir = directory  # the exporters keep there what they could not send
         async with Sandbox.start() as sandbox:
             workspace = sandbox.add_workspace()

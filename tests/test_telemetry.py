@@ -102,7 +102,7 @@ def _line(item: Item) -> str:
     if kind == "EventData":
         text = " ".join(["*", base["name"], *said])
     elif kind == "RemoteDependencyData":
-        request = [base["resultCode"]] if base["type"] == "HTTP" else []
+        request = [base["resultCode"]] if base["type"] == "HTTP" else [] if base["success"] else ["failed"]
         text = " ".join([base["type"], base["name"], *said, *request])
     else:
         text = f"{kind} {base['exceptions'][0]['typeName']}"
@@ -208,13 +208,16 @@ def test_a_missing_grant_is_told_with_what_to_grant(traces: dict[str, Any]) -> N
 
 
 def test_a_refused_delivery_is_told_with_its_incident_and_its_playbook_run(traces: dict[str, Any]) -> None:
-    told = tree(traces, "refused")[-1]
+    span, told = tree(traces, "refused")
+    assert span.endswith("workspace=<workspace> failed")
     assert told.startswith("* request.refused code=workspace-not-configured")
     assert "incident=<incident>" in told
     assert "workflow_run_id=<run>" in told
 
 
-def test_a_run_of_the_timer_without_work_makes_no_row_but_its_event(traces: dict[str, Any]) -> None:
+def test_a_run_of_the_timer_without_work_and_a_look_at_health_make_no_row_but_the_runs_event(
+    traces: dict[str, Any],
+) -> None:
     idle = traces["idle timer"]
     assert data(idle, "RemoteDependencyData") == []
     assert [event["name"] for event in data(idle, "EventData")] == ["reconcile.run"]

@@ -102,6 +102,9 @@ def span(name: str, /, **attributes: str) -> Iterator[dict[str, str]]:
     with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as current:
         try:
             yield found
+        except BaseException:
+            current.set_status(trace.StatusCode.ERROR)
+            raise
         finally:
             current.set_attributes(found)
 
