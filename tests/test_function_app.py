@@ -2,10 +2,12 @@
 
 import ast
 import json
+import logging
 import os
 import subprocess
 import sys
 
+import pytest
 from conftest import ROOT
 
 from functions_host.worker import Worker
@@ -85,3 +87,18 @@ def test_every_function_is_asynchronous_so_that_none_loses_the_context_of_its_tr
     ]
     assert {function.name for function in functions} == {function.name for function in worker.functions}
     assert {type(function) for function in functions} == {ast.AsyncFunctionDef}
+
+
+@pytest.mark.parametrize(
+    ("logger", "level"),
+    [
+        ("azure.core.pipeline.policies.http_logging_policy", logging.WARNING),
+        ("azure.monitor.opentelemetry.exporter", logging.WARNING),
+        ("azure.identity.aio._internal", logging.CRITICAL),
+        ("httpx", logging.WARNING),
+        ("httpcore.connection", logging.WARNING),
+    ],
+)
+@pytest.mark.usefixtures("worker")
+def test_libraries_do_not_log_each_request(logger: str, level: int) -> None:
+    assert logging.getLogger(logger).getEffectiveLevel() == level
