@@ -93,7 +93,7 @@ def cpu_seconds(pid: int) -> float:
 
 def is_row(envelope: dict[str, Any]) -> bool:
     """Whether it is an event or a request, not one of the metrics that come every minute."""
-    return envelope["data"]["baseType"] != "MetricData"
+    return bool(envelope["data"]["baseType"] != "MetricData")
 
 
 def rows_per_export(envelopes: Sequence[dict[str, Any]]) -> float:

@@ -95,9 +95,9 @@ def _foreign(arm_id: str) -> str:
 
 
 async def linked(lab: Lab) -> dict[str, Any]:
-    """One incident linked, in whichever store the environment names."""
-    found = await lab.deliver(lab.app.workspace.add_incident(number=1))
-    return {"linked": found, "items": await lab.exported()}
+    """Two incidents linked, in whichever store the environment names: the first finds nothing warm."""
+    first, second = [await lab.deliver(lab.app.workspace.add_incident()) for _ in range(2)]
+    return {"first": first, "second": second, "items": await lab.exported()}
 
 
 async def leaks(lab: Lab) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from queries import ROOT, TABLES, Query, bound, queries
 
 from contraforce_sentinel.vocabulary import CORRELATION, EVENTS, METRICS, SPANS
 
+pytestmark = pytest.mark.timeout(600)  # only ends what would never end
 QUERIES = queries()
 
 
