@@ -7,6 +7,7 @@
 //   app.bicep         the function app on Flex Consumption, and who may call it
 //   playbook.bicep    the Logic App that Sentinel's automation rules run
 //   alerts.bicep      what should wake somebody
+//   workbook.bicep    the page and the queries for who looks
 
 targetScope = 'resourceGroup'
 
@@ -214,6 +215,16 @@ module alerts 'alerts.bicep' = {
     tags: tags
     logAnalyticsId: monitoring.outputs.logAnalyticsId
     actionGroupIds: actionGroupIds
+  }
+}
+
+module workbook 'workbook.bicep' = {
+  name: 'workbook'
+  params: {
+    name: name
+    location: location
+    tags: tags
+    logAnalyticsName: monitoring.outputs.logAnalyticsName
   }
 }
 

@@ -38,5 +38,8 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
 @description('The Log Analytics workspace of all telemetry.')
 output logAnalyticsId string = logAnalytics.id
 
+@description('Its name.')
+output logAnalyticsName string = logAnalytics.name
+
 @description('The Application Insights component.')
 output applicationInsightsName string = applicationInsights.name

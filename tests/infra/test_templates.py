@@ -502,6 +502,11 @@ WIRING: dict[str, dict[str, Any]] = {
         "logAnalyticsId": "monitoring.outputs.logAnalyticsId",
         **COMMON,
     },
+    "workbook": {
+        "name": "name",
+        "logAnalyticsName": "monitoring.outputs.logAnalyticsName",
+        **COMMON,
+    },
     "alerts": {
         "name": "name",
         "logAnalyticsId": "monitoring.outputs.logAnalyticsId",
@@ -608,6 +613,20 @@ def test_every_alert_has_its_query_and_every_query_its_alert() -> None:
         "GreaterThan",
         0,
     )
+
+
+def test_every_query_and_the_workbook_are_deployed_beside_the_telemetry() -> None:
+    template = read("workbook.bicep")
+    listed = template.variables["queries"]
+    assert {found["name"] for found in listed} == {path.stem for path in (INFRA / "queries").glob("*.kql")}
+    for found in listed:
+        assert found["query"] == f"loadTextContent('queries/{found['name']}.kql')"
+        title = (INFRA / "queries" / f"{found['name']}.kql").read_text().splitlines()[0]
+        assert re.fullmatch(r"// [A-Z][^/]{5,60}", title)
+    assert template.resources["searches"].body["parent"] == "logAnalytics"
+    page = template.resources["workbook"].body["properties"]
+    assert page["serializedData"] == "loadTextContent('workbook.json')"
+    assert page["sourceId"] == "logAnalytics.id"
 
 
 def test_the_linter_s_rules_are_errors() -> None:
