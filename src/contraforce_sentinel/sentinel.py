@@ -100,7 +100,7 @@ class Sentinel:
             top=1,
         )
 
-        async def first() -> SdkIncident | None:
+        async def first() -> Any:
             return await anext(listed, None)
 
         found = await self._resource_manager.call(

@@ -15,8 +15,7 @@ from typing import Final
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.cli.exits import Exit
 from contraforce_sentinel.errors import DeliveryError, TicketConflict
-from contraforce_sentinel.linking import Outcome
-from contraforce_sentinel.links import Link, LinkState
+from contraforce_sentinel.links import Link, LinkState, Outcome
 from contraforce_sentinel.payloads import Delivery
 from contraforce_sentinel.reconcile import Outages
 
