@@ -4,7 +4,7 @@ BIN := .venv/bin
 DIST := dist
 
 .DEFAULT_GOAL := help
-.PHONY: azurite bicep cover kusto soak help setup demo run test check fix package clean
+.PHONY: azurite bicep cover kusto soak help pictures setup demo run test check fix package clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ setup: .venv/.ready  ## uv, Python 3.13 and the locked packages, in .venv
 	@touch $@
 
 demo: setup  ## watch incidents get their tickets, against stand-ins of the remote services
-	@$(BIN)/python -m sandbox.demo
+	@$(BIN)/contraforce-sentinel demo
 
 run: setup  ## serve the app on port 7071 with local.settings.json
 	@test -f local.settings.json || echo "no local.settings.json: copy local.settings.sample.json and fill it in" >&2
@@ -60,6 +60,9 @@ package: setup  ## the zip that is deployed: code, host.json, requirements.txt f
 		--output-file "$(DIST)/package/requirements.txt" >/dev/null
 	@cd "$(DIST)/package" && rm -f ../contraforce-sentinel.zip && "$(CURDIR)/$(BIN)/python" -m zipfile -c ../contraforce-sentinel.zip *
 	@du -h "$(DIST)/contraforce-sentinel.zip"
+
+pictures: setup  ## draw the README's terminal pictures anew
+	@$(BIN)/python -m sandbox.pictures
 
 bicep:  ## type-check and lint infra/ with the real Bicep, as bicep or az
 	@.ci/bicep

@@ -2,12 +2,15 @@
 
 import json
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
 from contraforce_sentinel import VERSION
+from contraforce_sentinel.cli import commands as commands_module
+from contraforce_sentinel.cli.exits import Exit
 from contraforce_sentinel.settings import Settings
 
 README = (ROOT / "README.md").read_text()
@@ -78,6 +81,31 @@ def test_the_architecture_that_contributing_draws_is_the_one_that_is_there() -> 
     named = {Path(name).name for name in re.findall(r"[\w/]+\.py", drawn)}
     assert modules <= named
     assert named <= modules | {"function_app.py"}
+
+
+def test_the_readme_tells_of_every_command_and_exit_code_of_the_tool() -> None:
+    section = README.split("## Operate it")[1].split("\n## ")[0]
+    commands = {
+        str(command.callback.__name__)
+        for command in commands_module.app.registered_commands
+        if command.callback
+    }
+    told = set(re.findall(r"`([a-z]+)[ `]", "".join(re.findall(r"^\| (.+?) \|", section, re.MULTILINE))))
+    assert told == commands
+    codes = section.split("Exit codes: ")[1].split(").")[0]
+    assert {int(code) for code in re.findall(r"\b(\d+) ", codes)} == {code.value for code in Exit}
+
+
+def test_the_pictures_of_the_readme_are_terminals_drawn_by_rich() -> None:
+    """They show what is claimed of them; their times and ids differ with every drawing."""
+    shown = {
+        name: unescape((ROOT / "docs" / f"{name}.svg").read_text()).replace("\xa0", " ")
+        for name in re.findall(r"\(docs/(\w+)\.svg\)", README)
+    }
+    assert set(shown) == {"demo", "doctor"}
+    assert "All 11 steps went as expected" in shown["demo"]
+    assert "az role assignment create --assignee" in shown["doctor"]
+    assert "12 of 15 checks are fine, 1 failed." in shown["doctor"]
 
 
 def test_the_version_is_the_same_everywhere() -> None:

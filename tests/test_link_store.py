@@ -20,7 +20,7 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from store_fixtures import ACCOUNT, KEY, OpenStore, table_transport
 
-from contraforce_sentinel.errors import StaleLink, StoreUnavailable
+from contraforce_sentinel.errors import StaleLink, StoreUnavailable, Upstream, UpstreamConflict
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Lease, Link, LinkState, Ticket, TicketSystem
 from contraforce_sentinel.stores import LinkStore, TimerRun, sqlite, table_calls
@@ -30,6 +30,7 @@ from contraforce_sentinel.stores.tables import TableLinkStore
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"
+WORKSPACE = WorkspaceId(SUBSCRIPTION, "rg-secops", "law-1")
 
 
 def incident_id(
@@ -271,6 +272,42 @@ class TestEveryStore:
         for store in (used, unused):
             await store.close()
             await store.close()
+
+    async def test_links_in_a_state_come_page_by_page_in_the_order_of_their_names(
+        self, store: LinkStore
+    ) -> None:
+        names = ["a", "a-1", "a-10", "a_2", "a1", "b", "c0ffee"]
+        for name in names:
+            record = link(incident_id(name))
+            await inserted(store, record.skipped("closed", now=NOW) if name != "b" else record)
+        await inserted(store, link(incident_id("a", workspace="law-2")).skipped("closed", now=NOW))
+
+        pages: list[list[str]] = []
+        after = ""
+        while page := await store.in_state(WORKSPACE, LinkState.SKIPPED, after=after, limit=2):
+            pages.append([found.incident_id.name for found in page])
+            assert {found.state for found in page} == {LinkState.SKIPPED}
+            after = pages[-1][-1]
+        assert [len(page) for page in pages] == [2, 2, 2]
+        assert [name for page in pages for name in page] == sorted(set(names) - {"b"})
+
+    async def test_a_link_leaves_the_list_of_a_state_with_it(self, store: LinkStore) -> None:
+        stored = await inserted(store, link().claimed(owner="one", now=NOW))
+        dead = await store.replace(
+            stored.failed(UpstreamConflict("409", upstream=Upstream.SENTINEL), now=NOW, jitter=0)
+        )
+        assert await store.in_state(WORKSPACE, LinkState.DEAD, after="", limit=9) == [dead]
+        revived = await store.replace(dead.revived(now=NOW))
+        assert await store.in_state(WORKSPACE, LinkState.DEAD, after="", limit=9) == []
+        assert await store.due(WORKSPACE, now=NOW, limit=9) == [revived]
+        assert (await store.backlog(WORKSPACE)).dead == 0
+
+    async def test_a_store_exists_from_its_first_use_on_and_asking_makes_none(
+        self, store: LinkStore, open_store: OpenStore
+    ) -> None:
+        assert [await store.exists(), await open_store().exists()] == [False, False]
+        await store.check()
+        assert [await store.exists(), await open_store().exists()] == [True, True]
 
 
 # SQLite only

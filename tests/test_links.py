@@ -21,7 +21,7 @@ from contraforce_sentinel.errors import (
     UpstreamUnavailable,
 )
 from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.links import LEASE, Lease, Link, LinkState, Ticket, TicketSystem
+from contraforce_sentinel.links import LEASE, MAX_STEPS, Lease, Link, LinkState, Ticket, TicketSystem
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -556,3 +556,43 @@ class LinkLife(RuleBasedStateMachine):
 
 TestLinkLife = LinkLife.TestCase
 TestLinkLife.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+def test_a_history_tells_every_end_of_an_attempt_and_counts_repeats() -> None:
+    record = claimed()
+    for minutes in (0, 1, 3):
+        error = NoTicketYet("none", upstream=Upstream.CONTRAFORCE, code="LATER")
+        record = record.failed(error, now=NOW + minutes * MINUTE, jitter=0)
+    record = record.claimed(owner="two", now=NOW + HOUR).ticketed(TICKET, request_id=None, now=NOW + HOUR)
+    record = record.linked(now=NOW + HOUR + MINUTE)
+    told = [(step.state, step.reason, step.code, step.times) for step in record.history]
+    assert told == [
+        (LinkState.PENDING, "no-ticket-yet", "LATER", 3),
+        (LinkState.TICKETED, None, None, 1),
+        (LinkState.LINKED, None, None, 1),
+    ]
+    first = record.history[0]
+    assert (first.at, first.last_at) == (NOW, NOW + 3 * MINUTE)
+
+
+def test_a_history_keeps_the_last_steps_and_fits_a_property_of_azure_tables() -> None:
+    record = claimed()
+    for turn in range(3 * MAX_STEPS):
+        error = UpstreamUnavailable("x", upstream=list(Upstream)[turn % 2], code="c" * 100)
+        record = record.failed(error, now=NOW + turn * MINUTE, jitter=0)
+    assert len(record.history) == MAX_STEPS
+    assert record.history[-1].at == record.updated_at
+    assert len(record.model_dump_json().encode("utf-16")) < 32 * 1024
+
+
+def test_a_dead_link_that_is_brought_back_is_due_at_once_and_keeps_its_ticket() -> None:
+    dead = claimed().failed(UpstreamRejected("400", upstream=Upstream.CONTRAFORCE), now=NOW, jitter=0)
+    back = dead.revived(now=NOW + HOUR)
+    assert (back.state, back.next_try_at, back.failures) == (LinkState.PENDING, NOW + HOUR, 0)
+    assert back.is_claimable(NOW + HOUR)
+    assert [step.reason for step in back.history] == ["contraforce-rejected", "replayed"]
+    owed = claimed().ticketed(TICKET, request_id="r", now=NOW)
+    gone = owed.failed(UpstreamNotFound("404", upstream=Upstream.SENTINEL), now=NOW, jitter=0)
+    assert gone.state is LinkState.DEAD
+    assert gone.revived(now=NOW).state is LinkState.TICKETED
+    assert gone.revived(now=NOW).ticket == TICKET

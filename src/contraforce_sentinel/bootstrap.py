@@ -14,6 +14,9 @@ from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores import LinkStore
 
 if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from contraforce_sentinel.contraforce import ContraForce
     from contraforce_sentinel.linking import TicketLinking
     from contraforce_sentinel.pacing import Pace
     from contraforce_sentinel.reconcile import Reconciler
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
 class App:
     """The app, wired as it is used; use it inside one running event loop; `close` releases connections."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, signed_in: "AsyncTokenCredential | None") -> None:
         self.settings = settings
+        self._signed_in = signed_in
         self._resources = AsyncExitStack()
 
     async def close(self) -> None:
@@ -56,7 +60,7 @@ class App:
             return TableLinkStore.from_connection_string(text, transport=transport)
         from azure.identity.aio import ManagedIdentityCredential
 
-        credential = ManagedIdentityCredential(
+        credential = self._signed_in or ManagedIdentityCredential(
             client_id=self.settings.azure_client_id, transport=transport, retry_total=2
         )
         self._resources.push_async_callback(credential.close)
@@ -67,15 +71,29 @@ class App:
         """The allow-list."""
         from contraforce_sentinel.workspaces import Workspaces
 
-        workspaces = Workspaces(self.settings.workspaces, resource_manager=self._resource_manager)
+        workspaces = Workspaces(self.settings.workspaces, resource_manager=self.resource_manager)
         self._resources.push_async_callback(workspaces.close)
         return workspaces
 
     @cached_property
     def linking(self) -> "TicketLinking":
         """The use case."""
-        from contraforce_sentinel.contraforce import ContraForce, open_contraforce_connections
         from contraforce_sentinel.linking import TicketLinking
+
+        return TicketLinking(
+            workspaces=self.workspaces,
+            contraforce=self.contraforce,
+            sentinel=self.sentinel,
+            store=self.store,
+            minimum_severity=self.settings.minimum_severity,
+            ticket_url_templates=self.settings.ticket_url_templates,
+            clock=_now,
+        )
+
+    @cached_property
+    def contraforce(self) -> "ContraForce":
+        """The ContraForce client."""
+        from contraforce_sentinel.contraforce import ContraForce, open_contraforce_connections
 
         settings = self.settings
         connections = open_contraforce_connections(
@@ -84,15 +102,7 @@ class App:
             tls=self._tls,
         )
         self._resources.push_async_callback(connections.aclose)
-        return TicketLinking(
-            workspaces=self.workspaces,
-            contraforce=ContraForce(connections, base_url=settings.contraforce_api_url),
-            sentinel=self._sentinel,
-            store=self.store,
-            minimum_severity=settings.minimum_severity,
-            ticket_url_templates=settings.ticket_url_templates,
-            clock=_now,
-        )
+        return ContraForce(connections, base_url=settings.contraforce_api_url)
 
     @cached_property
     def reconciler(self) -> "Reconciler":
@@ -103,9 +113,9 @@ class App:
         return Reconciler(
             workspaces=[mapping.workspace for mapping in settings.workspaces],
             linking=self.linking,
-            sentinel=self._sentinel,
+            sentinel=self.sentinel,
             store=self.store,
-            pace=self._pace,
+            pace=self.pace,
             minimum_severity=settings.minimum_severity,
             lookback=timedelta(hours=settings.reconcile_lookback_hours),
             retention=timedelta(days=settings.link_retention_days),
@@ -113,19 +123,22 @@ class App:
         )
 
     @cached_property
-    def _sentinel(self) -> "Sentinel":
+    def sentinel(self) -> "Sentinel":
+        """Incidents and comments."""
         from contraforce_sentinel.sentinel import Sentinel
 
-        return Sentinel(self._resource_manager, pace=self._pace)
+        return Sentinel(self.resource_manager, pace=self.pace)
 
     @cached_property
-    def _pace(self) -> "Pace":
+    def pace(self) -> "Pace":
+        """The one pace of this process."""
         from contraforce_sentinel.pacing import Pace
 
         return Pace()
 
     @cached_property
-    def _resource_manager(self) -> "ResourceManager":
+    def resource_manager(self) -> "ResourceManager":
+        """The way to Azure."""
         from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
         from contraforce_sentinel.resource_manager import READ_SECONDS, ResourceManager
 
@@ -133,6 +146,7 @@ class App:
             endpoint=self.settings.arm_endpoint,
             client_id=self.settings.azure_client_id,
             transport=HttpxTransport(open_azure_connections(tls=self._tls, read_seconds=READ_SECONDS)),
+            signed_in=self._signed_in,
         )
         self._resources.push_async_callback(manager.close)
         return manager
@@ -145,9 +159,12 @@ class App:
         return httpx.create_ssl_context()
 
 
-def build(settings: Settings) -> App:
-    """Return an app; it connects to nothing yet."""
-    return App(settings)
+def build(settings: Settings, *, signed_in: "AsyncTokenCredential | None" = None) -> App:
+    """Return an app; it connects to nothing yet.
+
+    Its identity is the managed one, or `signed_in`, a person's, which is closed with the app.
+    """
+    return App(settings, signed_in=signed_in)
 
 
 def _now() -> datetime:

@@ -1,4 +1,4 @@
-"""The ContraForce v2 client: `POST /workspaces/{workspaceId}/tickets/link`.
+"""The ContraForce v2 client: `POST /workspaces/{workspaceId}/tickets/link`, and a read for operators.
 
 Vendor facts: https://docs.contraforce.com, operation `v2-link-ticket`. What that page leaves open is decided
 here and in `tickets`, marked "our reading".
@@ -31,7 +31,7 @@ from contraforce_sentinel.errors import (
 )
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import Ticket
-from contraforce_sentinel.retries import call_with_retries, parse_retry_after
+from contraforce_sentinel.retries import call_with_retries, parse_date, parse_retry_after
 from contraforce_sentinel.tickets import AmbiguousTicket, LinkAnswer
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
@@ -96,9 +96,36 @@ class ContraForce:
             lambda: self._post(url, content), upstream=Upstream.CONTRAFORCE, until=until, idempotent=False
         )
 
+    async def look(self, workspace_id: UUID, *, until: float) -> datetime | None:
+        """Read an incident that is not there: whether the credential may use a workspace, without any effect.
+
+        GET /workspaces/{workspaceId}/incidents/{source}/{incidentId}, whose NOT_FOUND comes after the checks
+        of credential, scope (incidents:read) and role (our reading). Returns the service's clock, None if it
+        does not say. Raises `UpstreamError`.
+        """
+        url = f"{self._base_url}/workspaces/{workspace_id}/incidents/Sentinel/{UUID(int=0)}"
+
+        async def get() -> datetime | None:
+            response, body = await self._send("GET", url)
+            if response.is_success and not isinstance(_json(body), dict):
+                raise UpstreamMalformed("a success without JSON", upstream=Upstream.CONTRAFORCE)
+            if not response.is_success and not isinstance(error := _error(response, body), UpstreamNotFound):
+                raise error
+            return parse_date(response.headers.get("Date"))
+
+        return await call_with_retries(get, upstream=Upstream.CONTRAFORCE, until=until, idempotent=True)
+
     async def _post(self, url: str, content: Mapping[str, object]) -> LinkedTicket:
+        response, body = await self._send("POST", url, content)
+        if response.is_success:
+            return _linked_ticket(response.status_code, body)
+        raise _error(response, body)
+
+    async def _send(
+        self, method: str, url: str, content: Mapping[str, object] | None = None
+    ) -> tuple[httpx.Response, bytes]:
         try:
-            async with self._connections.stream("POST", url, json=content) as response:
+            async with self._connections.stream(method, url, json=content) as response:
                 body = await _read(response)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             raise _unavailable(f"cannot connect ({_why(error)})", ambiguous=False) from error
@@ -110,9 +137,7 @@ class ContraForce:
                     "the answer's encoding is broken", upstream=Upstream.CONTRAFORCE
                 ) from error
             body = b""  # the status of an error says enough
-        if response.is_success:
-            return _linked_ticket(response.status_code, body)
-        raise _error(response, body)
+        return response, body
 
 
 async def _read(response: httpx.Response) -> bytes:

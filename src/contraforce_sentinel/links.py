@@ -3,7 +3,7 @@
     pending ──▶ ticketed ──▶ linked
        │           │
        ├──▶ skipped (a later delivery may bring it back)
-       └───────────┴──▶ dead (needs a person)
+       └───────────┴──▶ dead (needs a person, who may bring it back)
 
 Every transition returns a new record. What a failure leads to is one table, `_next_step`.
 """
@@ -40,6 +40,10 @@ from contraforce_sentinel.incidents import IncidentId
 LEASE: Final = timedelta(minutes=3)
 """How long a claim holds: a request's 20 s, the store's waits, and a minute of difference between clocks."""
 
+MAX_STEPS: Final = 20
+"""How much of its history a record keeps: 4 KB of the 64 KB that a property of Azure Tables may have."""
+
+REVIVED: Final = "replayed"
 _MAX_ID_LENGTH: Final = 128
 
 type Clock = Callable[[], datetime]
@@ -121,6 +125,17 @@ type _ArmId = Annotated[
 ]
 
 
+class Step(_Record):
+    """Where an attempt left the link; the same again is counted, `at` the first time, `last_at` the last."""
+
+    state: LinkState
+    reason: str | None = None
+    code: str | None = None
+    at: _UtcTime
+    last_at: _UtcTime
+    times: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """Waits from `first`, doubled up to `longest`; dead after `give_up_after` of the same failure."""
@@ -166,7 +181,8 @@ class Link(_Record):
     `attempts` counts every claim; `failures` those in a row that ended with the present `reason`, which
     lasts since `failing_since`. A link is due when `next_try_at` has come; before `not_before`, which only
     an upstream's `Retry-After` sets, nobody may try. `requested_customer_id` is the workspace GUID of the
-    body that asked for `requested_ticket_id`. `version` is the store's, for compare-and-set.
+    body that asked for `requested_ticket_id`. `history` is where attempts left the link, oldest first, no
+    more than `MAX_STEPS`. `version` is the store's, for compare-and-set.
     """
 
     incident_id: _ArmId
@@ -185,12 +201,25 @@ class Link(_Record):
     next_try_at: _UtcTime | None = None
     not_before: _UtcTime | None = None
     lease: Lease | None = None
+    history: tuple[Step, ...] = ()
     created_at: _UtcTime
     updated_at: _UtcTime
     version: str = ""
 
     def _after(self, now: datetime, **changes: object) -> Self:
         return self.model_copy(update={"updated_at": now, **changes})
+
+    def noted(self) -> Self:
+        """Add where the link stands now to its history."""
+        now = Step(
+            state=self.state, reason=self.reason, code=self.code, at=self.updated_at, last_at=self.updated_at
+        )
+        *before, last = self.history or (now,)
+        if self.history and (last.state, last.reason, last.code) == (now.state, now.reason, now.code):
+            now = last.model_copy(update={"last_at": now.at, "times": last.times + 1})
+        elif self.history:
+            before.append(last)
+        return self.model_copy(update={"history": (*before, now)[-MAX_STEPS:]})
 
     def is_busy(self, now: datetime) -> bool:
         """Whether a worker holds the link."""
@@ -235,16 +264,23 @@ class Link(_Record):
             ticket=ticket,
             request_id=request_id,
             **_NO_FAILURE,
-        )
+        ).noted()
 
     def linked(self, *, now: datetime) -> Self:
         """The comment is in place."""
-        return self._after(now, state=LinkState.LINKED, lease=None, next_try_at=None, **_NO_FAILURE)
+        linked = self._after(now, state=LinkState.LINKED, lease=None, next_try_at=None, **_NO_FAILURE)
+        return linked.noted()
 
     def skipped(self, reason: str, *, now: datetime) -> Self:
         """The incident gets no link, for a reason that lies in the incident."""
         changes = {**_NO_FAILURE, "reason": reason}
-        return self._after(now, state=LinkState.SKIPPED, lease=None, next_try_at=None, **changes)
+        return self._after(now, state=LinkState.SKIPPED, lease=None, next_try_at=None, **changes).noted()
+
+    def revived(self, *, now: datetime) -> Self:
+        """A person has brought a dead link back: it is due at once, its history goes on."""
+        state = LinkState.TICKETED if self.ticket else LinkState.PENDING
+        changes = {**_NO_FAILURE, "reason": REVIVED}
+        return self._after(now, state=state, lease=None, next_try_at=now, **changes).noted()
 
     def failed(self, error: UpstreamError, *, now: datetime, jitter: float) -> Self:
         """Record a failure: due again later, or dead.
@@ -272,7 +308,7 @@ class Link(_Record):
             failing_since=since,
             not_before=not_before,
             next_try_at=None if dead else max(now + wait, not_before or now),
-        )
+        ).noted()
 
 
 _NO_FAILURE: Final[dict[str, object]] = {

@@ -30,6 +30,10 @@ class Pace:
         """A comment PUT goes out now."""
         self._sent[subscription_id].append(asyncio.get_running_loop().time())
 
+    def seconds_for(self, puts: int) -> float:
+        """Return how long so many PUTs of one subscription wait for their turns, all together."""
+        return max(puts - 1, 0) // PUTS * self._window_seconds
+
     @asynccontextmanager
     async def turn(self, subscription_id: str, *, until: float) -> AsyncIterator[bool]:
         """Wait for the one turn of a subscription, and until it has room for a PUT.

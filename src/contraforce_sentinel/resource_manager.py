@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from azure.core import AsyncPipelineClient
 from azure.core.credentials import AccessToken
+from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import (
     AzureError,
     ClientAuthenticationError,
@@ -57,6 +58,7 @@ READ_SECONDS: Final = 15.0
 _SDK: Final = "azure.mgmt.securityinsight.aio"
 _TOKEN_SECONDS: Final = 10
 _IDENTITY_ADVICE: Final = "assign the managed identity to the app, and set AZURE_CLIENT_ID to its client id"
+_SIGN_IN_ADVICE: Final = "sign in with az login, in the tenant of the workspaces"
 _USER_AGENT: Final = f"contraforce-sentinel/{VERSION}"
 _KINDS: Final[dict[int, type[UpstreamError]]] = {
     HTTPStatus.UNAUTHORIZED: UpstreamUnauthorized,
@@ -70,16 +72,27 @@ _KINDS: Final[dict[int, type[UpstreamError]]] = {
 class ResourceManager:
     """One connection to Resource Manager over a given transport; close it when done.
 
-    `endpoint` also decides the token's audience, as it does in every Azure cloud.
+    `endpoint` also decides the token's audience, as it does in every Azure cloud. The identity is the managed
+    one, or `signed_in`, which is closed with this.
     """
 
     def __init__(
-        self, *, endpoint: str, client_id: str | None, transport: AsyncHttpTransport[Any, Any]
+        self,
+        *,
+        endpoint: str,
+        client_id: str | None,
+        transport: AsyncHttpTransport[Any, Any],
+        signed_in: AsyncTokenCredential | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._scope = f"{endpoint}/.default"
         self._transport = transport
         self._credential = _Identity(
-            ManagedIdentityCredential(client_id=client_id, transport=transport, retry_policy_class=_NoRetries)
+            signed_in
+            or ManagedIdentityCredential(
+                client_id=client_id, transport=transport, retry_policy_class=_NoRetries
+            ),
+            advice=_SIGN_IN_ADVICE if signed_in else _IDENTITY_ADVICE,
         )
         # One for all subscriptions: one token. The SDK's own would also repeat, redirect and log.
         self._pipeline = AsyncPipeline[Any, Any](
@@ -88,7 +101,7 @@ class ResourceManager:
                 RequestIdPolicy(),
                 UserAgentPolicy(base_user_agent=_USER_AGENT),
                 ContentDecodePolicy(),
-                AsyncARMChallengeAuthenticationPolicy(self._credential, f"{endpoint}/.default"),
+                AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
                 DistributedTracingPolicy(),
             ],
         )
@@ -112,6 +125,10 @@ class ResourceManager:
                 self._credential, subscription_id, base_url=self._endpoint, pipeline=self._pipeline
             )
         return self._sentinels[subscription_id]
+
+    async def token(self) -> AccessToken:
+        """Return a token for this endpoint. Raises `UpstreamError` of the identity."""
+        return await self._credential.get_token(self._scope)
 
     async def get(self, arm_id: str, *, api_version: str, advice: str, until: float) -> object:
         """Return a resource as JSON. Raises `UpstreamError`."""
@@ -160,8 +177,9 @@ class _NoRetries(AsyncRetryPolicy[Any, Any]):
 class _Identity:
     """The credential as `AsyncTokenCredential`, whose failures are told apart from Resource Manager's."""
 
-    def __init__(self, credential: ManagedIdentityCredential) -> None:
+    def __init__(self, credential: AsyncTokenCredential, *, advice: str) -> None:
         self._credential = credential
+        self._advice = advice
 
     async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
         try:
@@ -170,7 +188,7 @@ class _Identity:
         except TimeoutError:
             raise _identity_unavailable("timeout") from None
         except ClientAuthenticationError as error:
-            raise _identity_error(error) from None
+            raise _identity_error(error, advice=self._advice) from None
         except (AzureError, ValueError, TypeError, KeyError) as error:
             raise _identity_unavailable(type(error).__name__) from None
         return token
@@ -190,7 +208,7 @@ class _Identity:
         await self.close()
 
 
-def _identity_error(error: ClientAuthenticationError) -> UpstreamError:
+def _identity_error(error: ClientAuthenticationError, *, advice: str) -> UpstreamError:
     """Tell a missing identity from an endpoint that does not work; no message of the library is kept.
 
     They quote the endpoint's answer, and with it the token of an answer that is otherwise broken.
@@ -201,10 +219,10 @@ def _identity_error(error: ClientAuthenticationError) -> UpstreamError:
         wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
         return _identity_unavailable(f"status {status}", retry_after_seconds=wait)
     return UpstreamUnauthorized(
-        "the managed identity gets no token",
+        "the identity gets no token",
         upstream=Upstream.IDENTITY,
         status=status,
-        advice=_IDENTITY_ADVICE,
+        advice=advice,
     )
 
 

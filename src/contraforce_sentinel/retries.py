@@ -37,13 +37,20 @@ def parse_retry_after(value: str | None, *, now: datetime) -> float | None:
     text = (value or "").strip()
     if _SECONDS.fullmatch(text):
         seconds = float(text)
+    elif (date := parse_date(text)) is not None:
+        seconds = (date - now).total_seconds()
     else:
-        try:
-            date = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):
-            return None
-        seconds = (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()
+        return None
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_SECONDS) if math.isfinite(seconds) else None
+
+
+def parse_date(text: str | None) -> datetime | None:
+    """Read the date of an HTTP header, UTC where it says no zone; None for anything else."""
+    try:
+        date = parsedate_to_datetime(text or "")
+    except (ValueError, OverflowError):
+        return None
+    return date.replace(tzinfo=date.tzinfo or UTC)
 
 
 async def call_with_retries[T](

@@ -5,7 +5,7 @@ exceptions stay inside.
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -56,7 +56,7 @@ class Sentinel:
 
     async def list_incidents(
         self, workspace_id: WorkspaceId, *, since: datetime, until: float
-    ) -> AsyncIterator[list[Incident]]:
+    ) -> AsyncGenerator[list[Incident]]:
         """Yield the incidents created since a moment, oldest first, page by page. Raises `UpstreamError`.
 
         An incident that cannot be read is left out, with an event: it must not hold back the others.
@@ -86,6 +86,28 @@ class Sentinel:
             )
         ) is not None:
             yield page
+
+    async def get_numbered(self, workspace_id: WorkspaceId, number: int, *, until: float) -> Incident | None:
+        """Return the incident that people call by this number, None if there is none. Raises `UpstreamError`.
+
+        Microsoft documents `$filter` without its properties; this one is in wide use.
+        """
+        client = await self._resource_manager.sentinel(workspace_id.subscription_id)
+        listed: Any = client.incidents.list(
+            workspace_id.resource_group,
+            workspace_id.name,
+            filter=f"properties/incidentNumber eq {number}",
+            top=1,
+        )
+
+        async def first() -> Any:
+            return await anext(listed, None)
+
+        found = await self._resource_manager.call(
+            first, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until
+        )
+        incident = None if found is None else _listed_incident(workspace_id, found)
+        return incident if incident and incident.number == str(number) else None
 
     async def put_comment(
         self, incident_id: IncidentId, comment_id: UUID, *, text: str, ticket: Ticket, until: float

@@ -1,4 +1,4 @@
-"""Stand-in of ContraForce v2: `POST /api/v2/workspaces/{workspaceId}/tickets/link`.
+"""Stand-in of ContraForce v2: `POST /api/v2/workspaces/{workspaceId}/tickets/link`, and an incident's read.
 
 https://docs.contraforce.com
 """
@@ -73,9 +73,13 @@ class ContraForce(StandIn):
         return f"{self.base_url}{BASE_PATH}"
 
     def routes(self) -> Sequence[Route]:
-        """Return the one operation the product uses."""
-        pattern = f"{BASE_PATH}/workspaces/(?P<workspace>[^/]+)/tickets/link/?"
-        return (Route("contraforce.link", "POST", pattern, self._link),)
+        """Return the operation that the app uses, and the one that its operators read."""
+        workspace = f"{BASE_PATH}/workspaces/(?P<workspace>[^/]+)"
+        incident = f"{workspace}/incidents/(?P<source>[^/]+)/(?P<incident>[^/]+)/?"
+        return (
+            Route("contraforce.link", "POST", f"{workspace}/tickets/link/?", self._link),
+            Route("contraforce.incident", "GET", incident, self._incident),
+        )
 
     def unknown(self, request: LoggedRequest) -> Answer:
         """NOT_FOUND, as problem details."""
@@ -88,6 +92,17 @@ class ContraForce(StandIn):
         ticket = make_ticket(system, self._sequences[system], title)
         self._tickets[workspace_id.lower(), str(ticket.id)] = ticket
         return ticket
+
+    def _incident(self, request: LoggedRequest, groups: Mapping[str, str]) -> Answer:
+        """Say only whether a ticket is linked: an incident's detail is more than anybody here needs."""
+        self._authenticate(request)
+        workspace = self._authorize(groups["workspace"], request)
+        ticket = self.links.get((workspace, groups["incident"].lower()))
+        if ticket is None:
+            detail = f"Incident '{groups['incident']}' not found"
+            _refuse(request, 404, code="NOT_FOUND", detail=detail)
+        incident = {"id": groups["incident"], "title": ticket.title, "workspaceId": workspace}
+        return Answer(200, {"data": {"source": groups["source"], "incident": incident}, "meta": _meta()})
 
     def _link(self, request: LoggedRequest, groups: Mapping[str, str]) -> Answer:
         self._authenticate(request)

@@ -1,4 +1,4 @@
-"""`python -m sandbox.demo`: incidents of three customers get their tickets, and every claim made is checked.
+"""`contraforce-sentinel demo`: incidents of three customers get their tickets; every claim is checked.
 
 Starts the sandbox here and the product in a process of its own, and calls it over HTTP as the playbook does.
 Exits with 0 if every observation was as expected, with 1 if not or if the product does not start, with 130
@@ -25,7 +25,10 @@ from sandbox.demo_playbook import Playbook
 from sandbox.demo_report import Stopwatch, open_console, run_steps, show_failure, show_summary
 from sandbox.demo_steps import Demo
 
-ROOT: Final = Path(__file__).resolve().parents[2]
+_PACKAGED: Final = Path(__file__).parent / "app"
+ROOT: Final = _PACKAGED if _PACKAGED.exists() else Path(__file__).resolve().parents[2]
+"""Where function_app.py is: in an installed package beside this module, else at the top of the repository."""
+
 READY: Final = "listening on "
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 5
@@ -131,7 +134,3 @@ async def _stop(process: Process) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from contraforce_sentinel.cli.render import literal
+
 PIPED_WIDTH: Final = 110
 LOG_LINES: Final = 20
 _LABEL_WIDTH: Final = 10
@@ -99,7 +101,7 @@ def show_summary(results: Sequence[Result], console: Console, *, seconds: float)
         observed = result.observed or Observed("none", (), ())
         took = "" if observed.seconds is None else f"{observed.seconds * 1000:.0f}"
         cells = (result.step.title, observed.answer, observed.ticket, took)
-        table.add_row(_mark(console, holds=not result.failures), *(_literal(cell) for cell in cells))
+        table.add_row(_mark(console, holds=not result.failures), *(literal(cell) for cell in cells))
     console.print("", table, "", sep="\n")
     failed = sum(bool(result.failures) for result in results)
     if not failed:
@@ -113,7 +115,7 @@ def show_failure(console: Console, message: str, log: Path) -> None:
     console.print(message, style="bold red")
     console.print(f"The last {len(lines)} lines of the app's log:" if lines else "The app's log is empty.")
     for line in lines:
-        console.print(Text(" " * _INDENT) + _literal(line), soft_wrap=True)
+        console.print(Text(" " * _INDENT) + literal(line), soft_wrap=True)
 
 
 class Stopwatch:
@@ -149,13 +151,13 @@ def _show(console: Console, result: Result) -> None:
             _show_fact(console, *fact)
         holding = [check.label for check in result.observed.checks if check.holds]
     if holding:
-        _show_line(console, _mark(console, holds=True), _literal("; ".join(holding)), hang=2)
+        _show_line(console, _mark(console, holds=True), literal("; ".join(holding)), hang=2)
     for failure in result.failures:
-        _show_line(console, _mark(console, holds=False), _literal(failure), hang=2)
+        _show_line(console, _mark(console, holds=False), literal(failure), hang=2)
 
 
 def _show_fact(console: Console, name: str, text: str) -> None:
-    _show_line(console, Text(name, style="cyan"), _literal(text), hang=_LABEL_WIDTH)
+    _show_line(console, Text(name, style="cyan"), literal(text), hang=_LABEL_WIDTH)
 
 
 def _show_line(console: Console, label: Text, text: Text, *, hang: int) -> None:
@@ -177,10 +179,3 @@ def _mark(console: Console, *, holds: bool) -> Text:
 def _marks(console: Console) -> tuple[str, str]:
     """Return the words for right and wrong that the console's encoding has."""
     return ("ok", "FAILED") if console.options.ascii_only else ("✓", "✗")
-
-
-def _literal(text: str) -> Text:
-    """Return foreign text as it is: no markup, and no control characters for the terminal."""
-    return Text(
-        "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
-    )

@@ -12,6 +12,7 @@ DEFAULT_PAGE: Final = 50
 LARGEST_PAGE: Final = 1000
 COMPARISONS: Final[dict[str, Callable[[datetime, datetime], bool]]] = {"ge": ge, "gt": gt, "le": le, "lt": lt}
 CONDITION: Final = re.compile(r"properties/createdTimeUtc (ge|gt|le|lt) (\S+)", re.IGNORECASE)
+NUMBER: Final = re.compile(r"properties/incidentNumber eq ([0-9]+)", re.IGNORECASE)
 ORDER: Final = re.compile(r"properties/createdTimeUtc(?: (asc|desc))?", re.IGNORECASE)
 
 
@@ -32,6 +33,12 @@ def created_filter(text: str | None) -> Callable[[datetime], bool]:
             raise BadQueryError(f"Invalid filter '{text}'.")
         conditions.append((COMPARISONS[found[1].lower()], limit))
     return lambda created: all(compare(created, limit) for compare, limit in conditions)
+
+
+def number_filter(text: str | None) -> int | None:
+    """Return the number of `properties/incidentNumber eq <number>`, None for any other filter."""
+    found = NUMBER.fullmatch(text.strip()) if text else None
+    return int(found[1]) if found else None
 
 
 def is_newest_first(orderby: str | None) -> bool:

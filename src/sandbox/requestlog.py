@@ -7,7 +7,10 @@ from typing import Any, Literal, get_args
 
 Operation = Literal[
     "contraforce.link",
+    "contraforce.incident",
     "arm.workspace",
+    "arm.permissions",
+    "arm.role",
     "arm.incident",
     "arm.incidents",
     "arm.comment.get",

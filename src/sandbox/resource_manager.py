@@ -12,7 +12,7 @@ from sandbox.bodies import JsonObject, arm_error_body, utc_now
 from sandbox.identity import ManagedIdentity
 from sandbox.incidents import SandboxIncident, SandboxWorkspace, StoredComment, new_etag
 from sandbox.limits import Metered, SentinelLimits
-from sandbox.paging import BadQueryError, created_filter, is_newest_first, page
+from sandbox.paging import BadQueryError, created_filter, is_newest_first, number_filter, page
 from sandbox.requestlog import LoggedRequest
 from sandbox.service import Answer, RefusedError, Route, StandIn
 
@@ -22,8 +22,23 @@ WORKSPACE: Final = (
     "/subscriptions/(?P<subscription>[^/]+)/resourceGroups/(?P<group>[^/]+)"
     r"/providers/Microsoft\.OperationalInsights/workspaces/(?P<workspace>[^/]+)"
 )
+PERMISSIONS: Final = WORKSPACE + r"/providers/Microsoft\.Authorization/permissions"
+ROLE: Final = WORKSPACE + r"/providers/Microsoft\.Authorization/roleAssignments/(?P<assignment>[^/]+)"
 INCIDENTS: Final = WORKSPACE + r"/providers/Microsoft\.SecurityInsights/incidents"
 COMMENTS: Final = INCIDENTS + "/(?P<incident>[^/]+)/comments"
+
+# Of Microsoft Sentinel Responder, what concerns the operations here; what the role lacks, by operation.
+RESPONDER: Final = (
+    "Microsoft.SecurityInsights/*/read",
+    "Microsoft.SecurityInsights/incidents/*",
+    "Microsoft.OperationalInsights/workspaces/*/read",
+)
+RESPONDER_NOT: Final = ("Microsoft.SecurityInsights/incidents/*/Delete",)
+ACTION_OF: Final[Mapping[str, str]] = {
+    "arm.incidents": "Microsoft.SecurityInsights/incidents/read",
+    "arm.comment.get": "Microsoft.SecurityInsights/incidents/comments/read",
+    "arm.comment.put": "Microsoft.SecurityInsights/incidents/comments/write",
+}
 
 type Groups = Mapping[str, str]
 
@@ -48,6 +63,8 @@ class ResourceManager(StandIn):
         """Return the operations the product uses, and the comment list for operators."""
         return (
             Route("arm.workspace", "GET", f"{WORKSPACE}/?", self._get_workspace),
+            Route("arm.permissions", "GET", f"{PERMISSIONS}/?", self._list_permissions),
+            Route("arm.role", "PUT", f"{ROLE}/?", self._assign_role),
             Route("arm.incidents", "GET", f"{INCIDENTS}/?", self._list_incidents),
             Route("arm.incident", "GET", f"{INCIDENTS}/(?P<incident>[^/]+)/?", self._get_incident),
             Route("arm.comments", "GET", f"{COMMENTS}/?", self._list_comments),
@@ -65,14 +82,37 @@ class ResourceManager(StandIn):
     def _get_incident(self, request: LoggedRequest, groups: Groups) -> Answer:
         return Answer(200, self._incident(request, groups).to_rest())
 
+    def _list_permissions(self, request: LoggedRequest, groups: Groups) -> Answer:
+        self._workspace(request, groups)
+        lacking = [action for operation, action in ACTION_OF.items() if operation in self.forbidden]
+        permission = {"actions": RESPONDER, "notActions": [*RESPONDER_NOT, *lacking]}
+        return Answer(200, {"value": [{**permission, "dataActions": [], "notDataActions": []}]})
+
+    def _assign_role(self, request: LoggedRequest, groups: Groups) -> Answer:
+        """Take the workspace, and what its role lacked, off `forbidden`, whichever role is assigned."""
+        forbidden, self.forbidden = self.forbidden, set()
+        try:
+            workspace = self._workspace(request, groups)
+        except RefusedError:
+            self.forbidden = forbidden
+            raise
+        own = {workspace.name.lower(), workspace.arm_id.lower(), *ACTION_OF}
+        self.forbidden = {place for place in forbidden if place.lower() not in own}
+        return Answer(201, {"name": groups["assignment"], "properties": request.body})
+
     def _list_incidents(self, request: LoggedRequest, groups: Groups) -> Answer:
         workspace = self._workspace(request, groups)
+        number = number_filter(request.query.get("$filter"))
         try:
-            wanted = created_filter(request.query.get("$filter"))
+            wanted = created_filter(request.query.get("$filter") if number is None else None)
             newest_first = is_newest_first(request.query.get("$orderby"))
         except BadQueryError as error:
             _refuse(400, "BadRequest", f"{error} Workspace '{workspace.name}'.")
-        incidents = [incident for incident in workspace.incidents.values() if wanted(incident.created)]
+        incidents = [
+            incident
+            for incident in workspace.incidents.values()
+            if wanted(incident.created) and number in {None, incident.number}
+        ]
         incidents.sort(key=lambda incident: incident.created, reverse=newest_first)
         return self._page(request, incidents)
 

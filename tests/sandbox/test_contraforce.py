@@ -256,3 +256,21 @@ def test_trigger_bodies(workspace: SandboxWorkspace) -> None:
     xdr = workspace.add_incident(provider="Microsoft XDR").trigger_body("Update")
     assert "description" not in xdr["object"]["properties"]
     assert "incidentUpdates" in xdr
+
+
+async def test_an_incident_is_read_only_by_who_may_and_only_if_it_has_a_ticket(
+    web: httpx.AsyncClient, sandbox: Sandbox, workspace: SandboxWorkspace
+) -> None:
+    incident = workspace.add_incident()
+    path = f"workspaces/{workspace.contraforce_id}/incidents/Sentinel/{incident.name}"
+    foreign = f"workspaces/{uuid4()}/incidents/Sentinel/{incident.name}"
+    good = (sandbox.contraforce.client_id, sandbox.contraforce.client_secret)
+
+    async def get(which: str, auth: tuple[str, str]) -> httpx.Response:
+        return await web.get(f"{sandbox.contraforce.api_url}/{which}", auth=auth)
+
+    assert (await get(path, ("nobody", "x"))).status_code == 401
+    assert (await get(foreign, good)).json()["code"] == "INSUFFICIENT_WORKSPACE_ROLE"
+    assert (await get(path, good)).json()["code"] == "NOT_FOUND"
+    sandbox.contraforce.links[incident.key] = workspace.add_ticket()
+    assert (await get(path, good)).json()["data"]["incident"]["id"] == incident.name

@@ -302,3 +302,57 @@ async def test_planned_arm_error_reaches_the_sdk(
     assert incident.comments == []
     await put(sentinel, incident, str(uuid4()), "x")
     assert len(incident.comments) == 1
+
+
+async def test_permissions_are_those_of_the_role_less_what_is_forbidden(
+    web: httpx.AsyncClient,
+    credential: ManagedIdentityCredential,
+    sandbox: Sandbox,
+    workspace: SandboxWorkspace,
+) -> None:
+    url = f"{sandbox.arm.base_url}{workspace.arm_id}/providers/Microsoft.Authorization/permissions"
+
+    async def get() -> httpx.Response:
+        headers = await bearer(credential, sandbox)
+        return await web.get(url, params={"api-version": "2022-04-01"}, headers=headers)
+
+    (permission,) = (await get()).json()["value"]
+    assert "Microsoft.SecurityInsights/incidents/*" in permission["actions"]
+    assert permission["notActions"] == ["Microsoft.SecurityInsights/incidents/*/Delete"]
+    sandbox.arm.forbidden = {"arm.comment.put"}
+    (permission,) = (await get()).json()["value"]
+    assert "Microsoft.SecurityInsights/incidents/comments/write" in permission["notActions"]
+    sandbox.arm.forbidden = {workspace.name}
+    assert (await get()).status_code == 403
+
+
+async def test_a_role_assignment_lifts_what_was_forbidden_on_its_workspace_only(
+    web: httpx.AsyncClient,
+    credential: ManagedIdentityCredential,
+    sandbox: Sandbox,
+    workspace: SandboxWorkspace,
+) -> None:
+    sandbox.arm.forbidden = {workspace.name, "another"}
+    unknown = workspace.arm_id.replace(workspace.name, "unknown")
+    statuses = []
+    for scope in (unknown, workspace.arm_id):
+        answer = await web.put(
+            f"{sandbox.arm.base_url}{scope}/providers/Microsoft.Authorization/roleAssignments/{uuid4()}",
+            params={"api-version": "2022-04-01"},
+            headers=await bearer(credential, sandbox),
+            json={"properties": {}},
+        )
+        statuses.append((answer.status_code, set(sandbox.arm.forbidden)))
+    assert statuses == [(404, {workspace.name, "another"}), (201, {"another"})]
+
+
+async def test_incidents_are_found_by_their_number(
+    sentinel: SecurityInsights, workspace: SandboxWorkspace
+) -> None:
+    wanted = [workspace.add_incident() for _ in range(3)][1]
+    listed: Any = sentinel.incidents.list(
+        workspace.resource_group,
+        workspace.name,
+        filter=f"properties/incidentNumber eq {wanted.number}",
+    )
+    assert [found.name async for found in listed] == [wanted.name]

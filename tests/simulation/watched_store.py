@@ -14,7 +14,7 @@ from wire import Mortal
 
 from contraforce_sentinel.errors import StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link
+from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.stores import Backlog, TimerRun
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 
@@ -81,6 +81,13 @@ class WatchedStore:
             "expired", "", lambda: self._store.expired(workspace_id, before=before, limit=limit)
         )
 
+    async def in_state(
+        self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int
+    ) -> list[Link]:
+        return await self._do(
+            "in_state", "", lambda: self._store.in_state(workspace_id, state, after=after, limit=limit)
+        )
+
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         return await self._do("backlog", "", lambda: self._store.backlog(workspace_id))
 
@@ -98,6 +105,9 @@ class WatchedStore:
 
     async def save_run(self, run: TimerRun) -> None:
         await self._do("save_run", "", lambda: self._store.save_run(run))
+
+    async def exists(self) -> bool:
+        return await self._do("exists", "", self._store.exists)
 
     async def check(self) -> None:
         await self._do("check", "", self._store.check)

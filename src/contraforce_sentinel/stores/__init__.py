@@ -10,7 +10,7 @@ from typing import Protocol
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link
+from contraforce_sentinel.links import Link, LinkState
 
 
 class Backlog(BaseModel):
@@ -64,6 +64,14 @@ class LinkStore(Protocol):
     async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
         """Return some of a workspace's linked and skipped records that were made before a moment."""
 
+    async def in_state(
+        self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int
+    ) -> list[Link]:
+        """Return some of a workspace's links in a state, in the order of their incidents' names.
+
+        The next page is asked for `after` the name of the last incident of this one, the first one after "".
+        """
+
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """Return when a workspace's next link is or was due, and how many of its links are dead."""
 
@@ -78,6 +86,9 @@ class LinkStore(Protocol):
 
     async def save_run(self, run: TimerRun) -> None:
         """Remember the timer's last finished run."""
+
+    async def exists(self) -> bool:
+        """Return whether the store was made yet, which its first use does; makes and changes nothing."""
 
     async def check(self) -> None:
         """Return if the store can be read and written, else raise `StoreUnavailable`."""

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from contraforce_sentinel.errors import NotAnIncident, StaleLink, StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link
+from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.stores import Backlog, TimerRun
 
 SCHEMA_VERSION: Final = 1
@@ -136,6 +136,19 @@ class SqliteLinkStore:
             limit,
         )
 
+    async def in_state(
+        self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int
+    ) -> list[Link]:
+        """See `LinkStore.in_state`."""
+        return await self._links(
+            "SELECT version, record FROM links WHERE workspace = ? AND state = ? AND incident > ?"
+            " ORDER BY incident LIMIT ?",
+            workspace_id.key,
+            state,
+            IncidentId(workspace_id, after).key,
+            limit,
+        )
+
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """See `LinkStore.backlog`."""
         oldest, dead = await self._run(
@@ -179,6 +192,13 @@ class SqliteLinkStore:
         await self._run(
             lambda db: db.execute("INSERT OR REPLACE INTO runs VALUES (1, ?)", (run.model_dump_json(),))
         )
+
+    async def exists(self) -> bool:
+        """See `LinkStore.exists`."""
+        place = next(place for place in self._path.absolute().parents if place.exists())
+        if not place.is_dir():
+            raise StoreUnavailable("the SQLite link store cannot be used (a folder of its path is a file)")
+        return self._path.exists()
 
     async def check(self) -> None:
         """See `LinkStore.check`; takes and gives back the write lock."""

@@ -34,7 +34,9 @@ class TableCalls:
         self._table = table
         self._is_made = False
 
-    async def run[T](self, work: Callable[[], Awaitable[T]], *, is_listing: bool = False) -> T:
+    async def run[T](
+        self, work: Callable[[], Awaitable[T]], *, is_listing: bool = False, makes_table: bool = True
+    ) -> T:
         """Do one operation, again while the service is busy. Raises `Refused` or `StoreUnavailable`."""
         try:
             async with asyncio.timeout(_LISTING_SECONDS if is_listing else _OPERATION_SECONDS):
@@ -42,7 +44,7 @@ class TableCalls:
                     on=_is_passing, attempts=5, timeout=10, wait_max=2
                 ):
                     with attempt:
-                        if not self._is_made:
+                        if makes_table and not self._is_made:
                             await self._make()
                         return await work()
         except (AzureError, TimeoutError, *_MALFORMED) as error:

@@ -30,7 +30,7 @@ from pydantic import ValidationError
 
 from contraforce_sentinel.errors import StaleLink
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link
+from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.stores import Backlog, TimerRun
 from contraforce_sentinel.stores.entities import (
     index_row,
@@ -147,6 +147,17 @@ class TableLinkStore:
         )
         return [to_link(entity) for entity in found]
 
+    async def in_state(
+        self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int
+    ) -> list[Link]:
+        """See `LinkStore.in_state`; the service looks at every record of the workspace."""
+        # row keys have no space: it sorts behind the name itself and before every longer one
+        first = f"{link_row(IncidentId(workspace_id, after))} " if after else "link-"
+        found = await self._range(
+            workspace_id, first, "link.", limit=limit, more=" and state eq @state", state=state.value
+        )
+        return [to_link(entity) for entity in found]
+
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """See `LinkStore.backlog`."""
         first, dead = await asyncio.gather(
@@ -192,6 +203,18 @@ class TableLinkStore:
         """See `LinkStore.save_run`."""
         entity = {"PartitionKey": _TIMER_PARTITION, "RowKey": _LAST_RUN, "run": run.model_dump_json()}
         await self._calls.run(lambda: self._table.upsert_entity(entity, mode=UpdateMode.REPLACE))
+
+    async def exists(self) -> bool:
+        """See `LinkStore.exists`."""
+
+        async def look() -> bool:
+            try:
+                await self._table.get_entity(_TIMER_PARTITION, _LAST_RUN, select=["RowKey"])
+            except ResourceNotFoundError as error:
+                return getattr(error, "error_code", None) != "TableNotFound"
+            return True
+
+        return await self._calls.run(look, makes_table=False)
 
     async def check(self) -> None:
         """See `LinkStore.check`; writes nothing but, the first time, the table."""

@@ -1,0 +1,21 @@
+"""The operators' tool `contraforce-sentinel`: an extra, never deployed. `main` is its entry point."""
+
+import sys
+from importlib.util import find_spec
+from typing import Final
+
+_NEEDED: Final = ("typer", "rich")
+
+
+def main() -> int:
+    """Run one command of the command line; ends with one of the exit codes of `exits`."""
+    if missing := [name for name in _NEEDED if find_spec(name) is None]:
+        sys.stderr.write(
+            f"contraforce-sentinel: {' and '.join(missing)} missing. The command-line tool is an extra:\n"
+            "    pip install 'contraforce-sentinel[cli]'\n"
+        )
+        return 2
+    from contraforce_sentinel.cli.commands import app  # noqa: PLC0415 - only where the extra is there
+
+    app(prog_name="contraforce-sentinel")
+    return 0

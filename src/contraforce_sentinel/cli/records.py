@@ -1,0 +1,142 @@
+"""Records as operators see them: `status` of workspaces, links in a state, the whole of one link."""
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rich.console import Console
+
+from contraforce_sentinel import answers
+from contraforce_sentinel.bootstrap import App
+from contraforce_sentinel.cli.render import literal, moment, show_table
+from contraforce_sentinel.incidents import WorkspaceId
+from contraforce_sentinel.links import Link, LinkState
+
+_PAGE: Final = 200
+
+
+async def links_in_state(app: App, workspace: WorkspaceId, state: LinkState) -> AsyncIterator[Link]:
+    """Yield a workspace's links in a state, page by page. Raises `StoreUnavailable`."""
+    after: str | None = "" if await app.store.exists() else None
+    while after is not None:
+        page = await app.store.in_state(workspace, state, after=after, limit=_PAGE)
+        for link in page:
+            yield link
+        after = page[-1].incident_id.name if len(page) == _PAGE else None
+
+
+async def overview(app: App, workspaces: Iterable[WorkspaceId]) -> dict[str, Any]:
+    """Return what is owed and what is dead, by workspace, and the timer's last run; reads no records."""
+    exists = await app.store.exists()
+    now = datetime.now(UTC)
+    rows = []
+    for workspace in workspaces:
+        backlog = await app.store.backlog(workspace) if exists else None
+        due = backlog.oldest_due_at if backlog else None
+        rows.append(
+            {
+                "workspace": workspace.arm_id,
+                "dead": backlog.dead if backlog else 0,
+                "nextDueAt": due.isoformat() if due else None,
+            }
+        )
+    run = await app.store.last_run() if exists else None
+    return {"workspaces": rows, **answers.timer_content(run, now=now)}
+
+
+def show_overview(console: Console, found: dict[str, Any]) -> None:
+    """Print what `overview` gives."""
+    rows = [
+        (
+            row["workspace"].rsplit("/", 1)[-1],
+            str(row["dead"]),
+            moment(datetime.fromisoformat(row["nextDueAt"]) if row["nextDueAt"] else None) or "nothing owed",
+        )
+        for row in found["workspaces"]
+    ]
+    show_table(console, ("workspace", "dead", "next try"), rows)
+    run = found["lastTimerRun"]
+    if run is None:
+        console.print("The timer has not run yet with this link store.")
+        return
+    finished = moment(datetime.fromisoformat(run["finishedAt"]))
+    console.print(
+        f"Timer: last run ended {finished}, tried {run['tried']}, linked {run['linked']},"
+        f" discovered {run['discovered']}, failed workspaces {run['failedWorkspaces']}."
+    )
+
+
+def record_content(link: Link) -> dict[str, Any]:
+    """Return a record as JSON: the HTTP answer's body, and the history."""
+    steps = [
+        {
+            "status": step.state,
+            "reason": step.reason,
+            "code": step.code,
+            "at": step.at.isoformat(),
+            "lastAt": step.last_at.isoformat(),
+            "times": step.times,
+        }
+        for step in link.history
+    ]
+    return answers.for_record(link, now=datetime.now(UTC)).content | {"history": steps}
+
+
+def show_links(console: Console, links: Iterable[Link]) -> None:
+    """Print one line per link."""
+    rows = (
+        (
+            link.incident_number or "",
+            link.incident_id.workspace.name,
+            link.state,
+            link.ticket.number if link.ticket else "",
+            _why(link),
+            moment(link.next_try_at),
+            moment(link.updated_at),
+            link.incident_id.name,
+        )
+        for link in links
+    )
+    headers = ("incident", "workspace", "state", "ticket", "reason", "next try", "changed", "name")
+    show_table(console, headers, rows)
+
+
+def show_record(console: Console, link: Link) -> None:
+    """Print everything that is known of a link, its history last."""
+    ticket = link.ticket
+    facts = (
+        ("incident", f"{link.incident_number or '?'} in {link.incident_id.workspace.name}"),
+        ("arm id", link.incident_id.arm_id),
+        ("state", link.state),
+        ("reason", _why(link)),
+        ("fields", ", ".join(link.fields)),
+        ("ticket", f"{ticket.system} {ticket.number}" if ticket else ""),
+        ("title", ticket.title or "" if ticket else ""),
+        ("attempts", str(link.attempts)),
+        ("next try", moment(link.next_try_at)),
+        ("request id", link.request_id or ""),
+        ("recorded", moment(link.created_at)),
+        ("changed", moment(link.updated_at)),
+    )
+    for name, text in facts:
+        if text:
+            console.print(literal(f"{name:<11}", style="cyan"), literal(text), sep="", soft_wrap=True)
+    if link.history:
+        console.print()
+        rows = (
+            (
+                moment(step.at),
+                moment(step.last_at) if step.times > 1 else "",
+                str(step.times),
+                step.state,
+                f"{step.reason or ''}{f' ({step.code})' if step.code else ''}",
+            )
+            for step in link.history
+        )
+        show_table(console, ("from", "until", "times", "state", "reason"), rows)
+
+
+def _why(link: Link) -> str:
+    if link.is_busy(datetime.now(UTC)):
+        return "a worker is at it"
+    return f"{link.reason or ''}{f' ({link.code})' if link.code else ''}"

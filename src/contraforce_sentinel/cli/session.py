@@ -1,0 +1,92 @@
+"""One run of a command: the app of the environment, the identity to use, Ctrl-C, errors as exit codes."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.identity.aio import AzureCliCredential
+from rich.console import Console
+
+from contraforce_sentinel.bootstrap import App, build
+from contraforce_sentinel.cli.exits import Exit
+from contraforce_sentinel.cli.render import literal, open_console
+from contraforce_sentinel.cli.targets import WrongArgument
+from contraforce_sentinel.errors import (
+    DeliveryError,
+    SettingsError,
+    StoreUnavailable,
+    TicketConflict,
+    TicketLinkError,
+    UpstreamError,
+)
+from contraforce_sentinel.settings import Settings
+
+# What no record keeps and nobody else tells: an incident left out, and a ticket that only the log knows.
+_TOLD_EVENTS: Final = frozenset({"discovery.unreadable", "ticket.not-recorded"})
+
+
+class _Told(logging.Handler):
+    """Shows the few events that are nowhere else; all others are in the records that commands show."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__()
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()  # begins with the event's name
+        if message.split(" ", 1)[0] in _TOLD_EVENTS:
+            self._console.print(literal(message, style="yellow"), soft_wrap=True)
+
+
+def run_command(work: Coroutine[object, object, Exit]) -> Exit:
+    """Run a command to its end; Ctrl-C, SIGTERM and SIGHUP cancel it once, so that it can finish in order."""
+    said = open_console(stderr=True)
+    logging.basicConfig(handlers=[_Told(said)], force=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        said.print("Interrupted.")
+        return Exit.INTERRUPTED
+    except TicketLinkError as error:
+        return _tell(error, said)
+
+
+def _tell(error: TicketLinkError, said: Console) -> Exit:
+    advice = error.advice if isinstance(error, UpstreamError) else None
+    said.print(literal(f"{error}{f'; {advice}' if advice else ''}", style="bold red"), soft_wrap=True)
+    match error:
+        case TicketConflict():
+            return Exit.LOOK
+        case WrongArgument() | DeliveryError():
+            return Exit.USAGE
+        case SettingsError():
+            said.print("Settings come from the environment; contraforce-sentinel doctor checks them.")
+            return Exit.UNUSABLE
+        case StoreUnavailable() | UpstreamError():
+            return Exit.UNUSABLE
+        case _:
+            return Exit.LOOK
+
+
+def identity_for(environment: Mapping[str, str]) -> AsyncTokenCredential | None:
+    """Return the sign-in of the Azure CLI, or None where there is a managed identity."""
+    return None if environment.get("IDENTITY_ENDPOINT") else AzureCliCredential()
+
+
+@asynccontextmanager
+async def open_app() -> AsyncIterator[App]:
+    """Wire the app that the environment describes. Raises `SettingsError`."""
+    app = build(Settings.from_environment(os.environ), signed_in=identity_for(os.environ))
+    try:
+        yield app
+    finally:
+        await app.close()
