@@ -22,7 +22,7 @@ from host_process import FUNCTION_KEY, MASTER_KEY, run_host
 from sandbox import Sandbox, SandboxWorkspace
 
 ROOT = Path(__file__).parent.parent
-RUNS = 5
+RUNS = 3
 DELIVERIES = 200
 PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -18,6 +18,7 @@ from conftest import ROOT, App
 from opentelemetry import _logs, metrics, trace
 
 from contraforce_sentinel.bootstrap import close_app
+from contraforce_sentinel.pacing import PUTS, WINDOW_SECONDS, Pace
 from functions_host.worker import Worker
 from sandbox import Sandbox, faults
 from sandbox.ingestion import AUDIENCE
@@ -87,7 +88,26 @@ async def traces(lab: Lab) -> dict[str, Any]:
     app.workspace.add_incident(number=7, status="Closed")
     await app.reconcile()
     found["timer"] = (await lab.exported())[before:]
+    await _held_back()
+    await lab.exported()
     return found | {"contraforce": app.workspace.contraforce_id, "items": sandbox.ingestion.envelopes}
+
+
+async def _held_back() -> None:
+    """Ask for a turn that is five minutes away, and do not wait for it."""
+    pace = Pace()
+    for _ in range(PUTS):
+        pace.note("subscription")
+
+    async def wait() -> None:
+        async with pace.turn("subscription", until=asyncio.get_running_loop().time() + 2 * WINDOW_SECONDS):
+            raise AssertionError("nobody was held back")
+
+    waiting = asyncio.create_task(wait())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
 
 
 def _foreign(arm_id: str) -> str:

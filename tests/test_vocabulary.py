@@ -125,6 +125,12 @@ def test_the_document_leads_to_every_query_and_names_no_other() -> None:
     assert set(re.findall(r"`([a-z-]+\.kql)`", DOCUMENT)) == files
 
 
+def test_the_document_leads_on_from_every_alert() -> None:
+    text = DOCUMENT.split("\n## An alert has fired\n")[1].split("\n## ")[0]
+    alerts = {path.stem for path in (ROOT / "infra" / "alerts").glob("*.kql")}
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)) == alerts
+
+
 def test_the_document_speaks_of_every_event_and_of_no_event_that_is_not_there() -> None:
     stems = {name.split(".")[0] for name in EVENTS}
     spoken = set(re.findall(rf"`((?:{'|'.join(stems)})\.[a-z-]+)`", DOCUMENT)) - METRICS.keys()
