@@ -158,7 +158,11 @@ async def no_ingestion(lab: Lab) -> dict[str, Any]:
     lab.sandbox.faults.plan("ingestion.track", *troubles)
     lab.sandbox.faults.plan("ingestion.track", faults.hang(), times=None)
     answers = []
-    while lab.sandbox.faults.left("ingestion.track") or log.of("ingestion.track")[-1].status is not None:
+    while (
+        lab.sandbox.faults.left("ingestion.track")
+        or log.of("ingestion.track")[-1].status is not None
+        or not log.of("ingestion.live")
+    ):
         answers.append((await lab.deliver(app.workspace.add_incident()))[1])
         await asyncio.sleep(0.05)
     answers += [(await lab.deliver(app.workspace.add_incident()))[1] for _ in range(5)]
