@@ -233,7 +233,7 @@ async def test_a_dead_link_is_exit_code_1_in_the_table(customer: Customer) -> No
 
 async def test_ctrl_c_finishes_what_was_begun_and_shows_the_table(customer: Customer) -> None:
     incidents = customer.add(20)
-    customer.sandbox.arm.latency_seconds = 0.3
+    customer.sandbox.arm.latency_seconds = 0.6
     async with running("backfill", *YEAR, "--json", env=customer.env, program=program()) as process:
         await until(lambda: customer.sandbox.log.count("arm.comment.put") >= 2, what="a comment's PUT")
         done = await interrupt(process)

@@ -282,7 +282,7 @@ class TestLinkAndShow:
 
     async def test_ctrl_c_finishes_the_link_that_was_begun(self, shell: Shell) -> None:
         incident = shell.contoso.add_incident()
-        shell.sandbox.faults.plan("arm.comment.put", faults.slow(2))
+        shell.sandbox.faults.plan("arm.comment.put", faults.slow(6))
         async with running("link", incident.arm_id, env=shell.env) as process:
             await until(lambda: shell.sandbox.log.count("arm.comment.put"), what="the comment's PUT")
             done = await interrupt(process)
