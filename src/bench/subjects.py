@@ -5,10 +5,13 @@ keep-alive, a token that it got once, two requests for each delivery, and a look
 """
 
 import asyncio
+import cProfile
 import json
 import os
+import pstats
 import sys
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
@@ -70,7 +73,41 @@ async def be_app() -> None:
         async def run(bodies: list[Any], *, at_once: bool) -> object:
             return await measured(deliver, bodies, at_once=at_once)
 
-        await answer_commands(deliver=run)
+        async def profile(bodies: list[Any]) -> dict[str, float]:
+            profiler = cProfile.Profile()
+            profiler.enable()
+            await asyncio.gather(*map(deliver, bodies))
+            profiler.disable()
+            return shares(pstats.Stats(profiler))
+
+        await answer_commands(deliver=run, profile=profile)
+
+
+def shares(found: pstats.Stats) -> dict[str, float]:
+    """Return which part of the time each package has, its built-in functions with their callers."""
+    spent: Counter[str] = Counter()
+    stats: dict[Any, Any] = vars(found)["stats"]
+    for (file, _, name), (_, _, own, _, callers) in stats.items():
+        if "poll" in name:  # the loop waits there
+            continue
+        if file == "~" and callers:
+            for (caller, *_), (_, _, part, _) in callers.items():
+                spent[_package(caller)] += part
+        else:
+            spent[_package(file)] += own
+    total = spent.total()
+    return {package: seconds / total for package, seconds in spent.most_common()}
+
+
+def _package(file: str) -> str:
+    _, _, inside = file.rpartition("site-packages/")
+    if inside == file:
+        parts = Path(file).parts
+        inside = "/".join(parts[parts.index("src") + 1 :]) if "src" in parts else ""
+    parts = Path(inside).parts
+    if not parts:
+        return "(Python itself)"
+    return ".".join(parts[:2]) if parts[0] == "azure" else parts[0]
 
 
 async def be_floor() -> None:
