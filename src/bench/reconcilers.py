@@ -71,7 +71,7 @@ async def list_pages(app: App) -> None:
 
     async def one(mapping: Any) -> None:
         workspace = mapping.workspace
-        client = await app._resource_manager.sentinel(workspace.subscription_id)  # noqa: SLF001 - the same way
+        client = await app.resource_manager.sentinel(workspace.subscription_id)
         listed: Any = client.incidents.list(
             workspace.resource_group,
             workspace.name,

@@ -11,17 +11,26 @@ from bench.figures import Figure
 
 APP: Final = "contraforce-sentinel"
 WORKER: Final = "azure-functions-runtime"
+TELEMETRY: Final = "azure-monitor-opentelemetry"
 BAREST: Final = ("azure-functions", WORKER, "azure-identity", "httpx")
 MEGABYTE: Final = 1024 * 1024
 
 
 def size() -> list[Figure]:
-    """Return the megabytes of the deployed set, the worker library included."""
+    """Return the megabytes of the deployed set, the worker library included, and telemetry apart."""
     ours = Path(__file__).resolve().parents[1] / "contraforce_sentinel"
-    own = sum(path.stat().st_size for path in ours.rglob("*") if path.is_file() and _counts(path))
-    app = own + sum(map(_bytes_of, needed((APP, WORKER)) - {APP}))
-    floor = sum(map(_bytes_of, needed(BAREST)))
-    return [Figure("deployed, unpacked", "MB", (app / MEGABYTE,), (floor / MEGABYTE,))]
+    deployed = [path for path in ours.rglob("*") if "cli" not in path.relative_to(ours).parts]
+    own = sum(path.stat().st_size for path in deployed if path.is_file() and _counts(path))
+    everything = needed((APP, WORKER)) - {APP}
+    required = (Requirement(one) for one in distribution(APP).requires or ())
+    quiet = needed((WORKER, *(str(one) for one in required if one.name != TELEMETRY)))
+    app, telemetry, floor = (
+        sum(map(_bytes_of, names)) / MEGABYTE for names in (quiet, everything - quiet, needed(BAREST))
+    )
+    return [
+        Figure("deployed, telemetry apart", "MB", (app + own / MEGABYTE,), (floor,)),
+        Figure("deployed, telemetry", "MB", (telemetry,)),
+    ]
 
 
 def needed(roots: Iterable[str]) -> set[str]:

@@ -165,10 +165,7 @@ class SqliteLinkStore:
 
     async def exists(self) -> bool:
         """See `LinkStore.exists`."""
-        place = next(place for place in self._path.absolute().parents if place.exists())
-        if not place.is_dir():
-            raise StoreUnavailable("the SQLite link store cannot be used (a folder of its path is a file)")
-        return self._path.exists()
+        return self._file.exists()
 
     async def check(self) -> None:
         """See `LinkStore.check`; takes and gives back the write lock."""

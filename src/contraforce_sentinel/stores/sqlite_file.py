@@ -69,6 +69,13 @@ class SqliteFile:
         self._opened: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
 
+    def exists(self) -> bool:
+        """Whether the file is there; makes nothing. Raises `StoreUnavailable` where it could not be."""
+        place = next(place for place in self._path.absolute().parents if place.exists())
+        if not place.is_dir():
+            raise StoreUnavailable("the SQLite link store cannot be used (a folder of its path is a file)")
+        return self._path.exists()
+
     async def run[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do one operation, waiting no longer than a caller can. Raises `StoreUnavailable`."""
         waiting = _Waiting(work)
