@@ -4,7 +4,7 @@ BIN := .venv/bin
 DIST := dist
 
 .DEFAULT_GOAL := help
-.PHONY: azurite bicep cover kusto soak help pictures setup demo run test check fix package clean
+.PHONY: azurite bench bicep cover kusto soak help pictures setup demo run test check fix package clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ check: setup  ## style and types
 cover: setup  ## every test, with 95 % or more of the deployed lines and branches covered
 	@$(BIN)/python -m coverage erase
 	@$(MAKE) --no-print-directory test ARGS="-q --cov --cov-report=term"
+
+bench: setup  ## measure the app beside its floors; SHORT=1: two minutes, fails on a regression
+	@$(BIN)/python -m bench $(if $(SHORT),--short) $(ARGS)
 
 azurite:  ## Microsoft's emulator of Azure Tables, for the tests of the link store there (needs npm)
 	@command -v npm >/dev/null || { echo "azurite: npm is missing; install Node.js" >&2; exit 1; }

@@ -38,7 +38,7 @@ asyncio.run(main())
 INDEX: Final = {"functions", "telemetry", "vocabulary"}
 HEALTH: Final = {
     *("answers", "bootstrap", "comments", "entrances", "errors", "incidents", "links", "payloads"),
-    *("settings", "stores", "stores.sqlite"),
+    *("settings", "stores", "stores.sqlite", "stores.sqlite_file"),
 }
 LIBRARIES_OF_HEALTH: Final = {
     *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),

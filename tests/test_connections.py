@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from contraforce_sentinel import connections
-from contraforce_sentinel.connections import ONE, Connections
+from contraforce_sentinel.connections import Connections, open_client
 from sandbox import Sandbox, faults
+from sandbox.faults import Fault
 
 
 class Counted:
@@ -17,7 +18,7 @@ class Counted:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.clients: list[httpx.AsyncClient] = []
-        self._open = partial(httpx.AsyncClient, verify=sandbox.client_context(), limits=ONE, timeout=5)
+        self._open = partial(open_client, tls=sandbox.client_context(), timeout=httpx.Timeout(5))
 
     def __call__(self) -> httpx.AsyncClient:
         self.clients.append(self._open())
@@ -100,3 +101,10 @@ async def test_a_request_for_which_no_connection_becomes_free_was_surely_not_sen
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await opened.aclose()
+
+
+async def test_no_cookie_is_kept_and_no_redirect_followed(sandbox: Sandbox, opened: Connections) -> None:
+    headers = {"Set-Cookie": "affinity=x; Path=/", "Location": f"{sandbox.arm.base_url}/elsewhere"}
+    sandbox.faults.plan("unknown", Fault(status=307, headers=headers), times=2)
+    assert [await ask(opened, sandbox.arm.base_url) for _ in range(2)] == [307, 307]
+    assert ["Cookie" in request.headers for request in sandbox.log.all] == [False, False]

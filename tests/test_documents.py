@@ -14,7 +14,14 @@ from contraforce_sentinel.cli.exits import Exit
 from contraforce_sentinel.settings import Settings
 
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "docs/operate.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/operate.md",
+    "docs/performance.md",
+]
 
 
 def settings_of_the_readme() -> dict[str, tuple[str, str]]:

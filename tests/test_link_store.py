@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -23,9 +24,10 @@ from store_fixtures import ACCOUNT, KEY, OpenStore, table_transport
 from contraforce_sentinel.errors import StaleLink, StoreUnavailable, Upstream, UpstreamConflict
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Lease, Link, LinkState, Ticket, TicketSystem
-from contraforce_sentinel.stores import LinkStore, TimerRun, sqlite, table_calls
+from contraforce_sentinel.stores import LinkStore, TimerRun, sqlite_file, table_calls
 from contraforce_sentinel.stores.entities import key, version_of
-from contraforce_sentinel.stores.sqlite import SCHEMA_VERSION, SqliteLinkStore
+from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from contraforce_sentinel.stores.sqlite_file import SCHEMA_VERSION
 from contraforce_sentinel.stores.tables import TableLinkStore
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -351,6 +353,24 @@ async def assert_unavailable(store: SqliteLinkStore) -> None:
         await store.delete(link(version="1"))
 
 
+@asynccontextmanager
+async def held_up(store: SqliteLinkStore) -> AsyncIterator[None]:
+    """Keep the store's thread busy, so that everything asked for meanwhile waits together."""
+    is_busy, is_over = threading.Event(), threading.Event()
+
+    def wait(_: sqlite3.Connection) -> None:
+        is_busy.set()
+        is_over.wait()
+
+    holding = asyncio.create_task(store._file.run(wait))
+    await asyncio.to_thread(is_busy.wait)
+    try:
+        yield
+    finally:
+        is_over.set()
+        await holding
+
+
 class TestSqlite:
     """One file on one machine."""
 
@@ -505,7 +525,7 @@ class TestSqlite:
     async def test_a_file_that_another_process_keeps_locked_is_unavailable_until_it_lets_go(
         self, path: Path, sqlite_store: SqliteLinkStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.05)
+        monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.05)
         stored = await inserted(sqlite_store, link())
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -526,7 +546,7 @@ class TestSqlite:
         self, path: Path, sqlite_store: SqliteLinkStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The lock goes with the first retry: a store that tried once only would be unavailable."""
-        monkeypatch.setattr(sqlite, "_BUSY_SECONDS", 0.01)
+        monkeypatch.setattr(sqlite_file, "_BUSY_SECONDS", 0.01)
         query(path, "CREATE TABLE something (x)")
         with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -542,6 +562,68 @@ class TestSqlite:
                 stamina.instrumentation.set_on_retry_hooks(None)
 
         assert query(path, "PRAGMA journal_mode") == [("wal",)]
+
+    async def test_operations_that_wait_together_wait_for_the_disk_once(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        statements: list[str] = []
+        await sqlite_store._file.run(lambda db: db.set_trace_callback(statements.append))
+        async with held_up(sqlite_store):
+            inserts = [sqlite_store.insert(link(incident_id(f"n{n}"))) for n in range(20)]
+            together = asyncio.gather(*inserts, sqlite_store.check(), sqlite_store.get(incident_id("n0")))
+            await asyncio.sleep(0)
+        stored = await together
+        assert [one.incident_id.name for one in stored[:20] if one] == [f"n{n}" for n in range(20)]
+        assert stored[-1] == stored[0]
+        assert [text.split()[0] for text in statements] == ["BEGIN", *["INSERT"] * 20, "SELECT", "COMMIT"]
+        assert query(path, "SELECT count(*) FROM links") == [(20,)]
+
+    async def test_an_operation_that_fails_does_not_touch_those_that_waited_with_it(
+        self, sqlite_store: SqliteLinkStore
+    ) -> None:
+        await sqlite_store.check()
+        async with held_up(sqlite_store):
+            together = asyncio.gather(
+                sqlite_store.insert(link(incident_id("a"))),
+                sqlite_store._file.run(lambda db: db.execute("INSERT INTO nowhere VALUES (1)")),
+                sqlite_store._file.run(lambda _: 1 // 0),
+                sqlite_store.insert(link(incident_id("b"))),
+                return_exceptions=True,
+            )
+            await asyncio.sleep(0)
+        first, unavailable, raised, last = await together
+        assert isinstance(unavailable, StoreUnavailable)
+        assert isinstance(raised, ZeroDivisionError)
+        assert await sqlite_store.get(incident_id("a")) == first
+        assert await sqlite_store.get(incident_id("b")) == last
+
+    async def test_where_sqlite_rolls_back_by_itself_nothing_is_stored_and_everybody_is_told(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        await sqlite_store.check()
+        async with held_up(sqlite_store):
+            together = asyncio.gather(
+                sqlite_store.insert(link(incident_id("a"))),
+                sqlite_store._file.run(lambda db: db.execute("ROLLBACK")),
+                sqlite_store.insert(link(incident_id("b"))),
+                return_exceptions=True,
+            )
+            await asyncio.sleep(0)
+        assert [type(outcome) for outcome in await together] == [StoreUnavailable] * 3
+        assert query(path, "SELECT count(*) FROM links") == [(0,)]
+        assert await sqlite_store.insert(link(incident_id("a"))) is not None
+
+    async def test_an_operation_that_was_given_up_while_it_waited_is_not_done(
+        self, path: Path, sqlite_store: SqliteLinkStore
+    ) -> None:
+        await sqlite_store.check()
+        async with held_up(sqlite_store):
+            given_up = asyncio.create_task(sqlite_store.insert(link(incident_id("a"))))
+            await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+        await sqlite_store.check()
+        assert query(path, "SELECT count(*) FROM links") == [(0,)]
 
     @pytest.mark.parametrize("name", ["a.db", "b.db", "c.db"])
     def test_two_processes_that_create_the_file_at_once_both_work(self, tmp_path: Path, name: str) -> None:

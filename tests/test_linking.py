@@ -111,7 +111,7 @@ async def test_a_new_incident_of_a_known_workspace_is_claimed_without_a_look_bef
     store = current_app().store
     assert isinstance(store, SqliteLinkStore)
     statements: list[str] = []
-    await store._run(lambda db: db.set_trace_callback(statements.append))
+    await store._file.run(lambda db: db.set_trace_callback(statements.append))
     assert (await app.post(app.workspace.add_incident())).json["status"] == "linked"
-    await store._run(lambda db: db.set_trace_callback(None))
+    await store._file.run(lambda db: db.set_trace_callback(None))
     assert [statement.split()[0] for statement in statements] == ["INSERT", "UPDATE", "UPDATE"]

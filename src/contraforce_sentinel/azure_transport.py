@@ -20,7 +20,7 @@ from azure.core.exceptions import (
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
 
-from contraforce_sentinel.connections import ONE, Connections
+from contraforce_sentinel.connections import Connections, open_client
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
@@ -29,9 +29,7 @@ _CONNECT_SECONDS: Final = 5.0
 def open_azure_connections(*, tls: ssl.SSLContext, read_seconds: float) -> Connections:
     """Return connections for an `HttpxTransport`."""
     timeout = httpx.Timeout(read_seconds, connect=_CONNECT_SECONDS)
-    return Connections(
-        partial(httpx.AsyncClient, verify=tls, timeout=timeout, limits=ONE, follow_redirects=False)
-    )
+    return Connections(partial(open_client, tls=tls, timeout=timeout))
 
 
 class HttpxTransport(AsyncHttpTransport[Any, Any]):

@@ -6,18 +6,26 @@ connection has a client of its own here, and the one that was used last is used 
 """
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 import httpx
 
 MAX_CONNECTIONS: Final = 100
-ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0)
-"""What each client has to be limited to."""
-
+_ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0)
 POOL_SECONDS: Final = 15.0
 """How long a request waits for a connection; less than the time that a delivery has for its calls."""
+
+
+def open_client(
+    *, tls: ssl.SSLContext, timeout: httpx.Timeout, auth: httpx.Auth | None = None
+) -> httpx.AsyncClient:
+    """Return a client of one connection, which follows no redirect and keeps no cookie."""
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.AsyncClient(auth=auth, verify=tls, timeout=timeout, limits=_ONE, cookies=no_cookies)
 
 
 class Connections:

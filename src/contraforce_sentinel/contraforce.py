@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 from pydantic import SecretStr, ValidationError
 
-from contraforce_sentinel.connections import ONE, Connections
+from contraforce_sentinel.connections import Connections, open_client
 from contraforce_sentinel.errors import (
     NoTicketYet,
     Upstream,
@@ -59,11 +59,7 @@ def open_contraforce_connections(
 ) -> Connections:
     """Return connections that carry the credential, and never follow a redirect with it."""
     auth = httpx.BasicAuth(client_id, client_secret.get_secret_value())
-    return Connections(
-        partial(
-            httpx.AsyncClient, auth=auth, verify=tls, timeout=_TIMEOUT, limits=ONE, follow_redirects=False
-        )
-    )
+    return Connections(partial(open_client, auth=auth, tls=tls, timeout=_TIMEOUT))
 
 
 class ContraForce:

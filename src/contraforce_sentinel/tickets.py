@@ -37,6 +37,7 @@ class _Model(BaseModel):
         alias_generator=to_camel,
         populate_by_name=True,
         coerce_numbers_to_str=True,
+        defer_build=True,  # an incident has one of three systems; the models of the others are never built
         hide_input_in_errors=True,
     )
 

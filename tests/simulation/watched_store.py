@@ -34,8 +34,8 @@ class _AtOnce(Executor):
 def open_store() -> SqliteLinkStore:
     """Return the store that all instances of a world share."""
     store = SqliteLinkStore(Path(":memory:"))
-    store._thread.shutdown()
-    store._thread = _AtOnce()  # type: ignore[assignment] # declared as a thread pool
+    store._file._thread.shutdown()
+    store._file._thread = _AtOnce()
     return store
 
 

@@ -1,12 +1,7 @@
-"""The link store in one SQLite file: for one machine, safe for several processes (WAL).
+"""The link store in one SQLite file: for one machine, safe for several processes."""
 
-https://sqlite.org/wal.html; the schema's version is SQLite's own `user_version`.
-"""
-
-import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from itertools import batched
@@ -14,52 +9,27 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-import stamina
 from pydantic import ValidationError
 
 from contraforce_sentinel.errors import NotAnIncident, StaleLink, StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.stores import Backlog, TimerRun
+from contraforce_sentinel.stores.sqlite_file import SqliteFile
 
-SCHEMA_VERSION: Final = 1
-_BUSY_SECONDS: Final = 5.0
 _BATCH: Final = 500
-_LONGEST_WAIT_SECONDS: Final = 10.0
-_SCHEMA: Final = """
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS links (
-    incident    TEXT PRIMARY KEY,     -- lower-cased ARM id
-    workspace   TEXT NOT NULL,        -- lower-cased ARM id
-    version     TEXT NOT NULL,        -- another one with every change, never one that was before
-    state       TEXT NOT NULL,
-    next_try_at TEXT,                 -- UTC, ISO 8601; NULL: nothing is owed
-    created_at  TEXT NOT NULL,
-    record      TEXT NOT NULL         -- the link as JSON
-) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS links_due ON links (workspace, next_try_at) WHERE next_try_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS links_done ON links (workspace, created_at) WHERE state IN ('linked', 'skipped');
-CREATE INDEX IF NOT EXISTS links_dead ON links (workspace) WHERE state = 'dead';
-CREATE TABLE IF NOT EXISTS watermarks (workspace TEXT PRIMARY KEY, created_at TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS runs (only INTEGER PRIMARY KEY CHECK (only = 1), run TEXT NOT NULL) STRICT;
-PRAGMA user_version = 1;
-COMMIT;
-"""
 
 
 class SqliteLinkStore:
-    """`LinkStore` over one file; opened with the first use, in a thread of its own."""
+    """`LinkStore` over one file."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="link-store")
-        self._opened: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
+        self._file = SqliteFile(path)
 
     async def insert(self, link: Link) -> Link | None:
         """See `LinkStore.insert`."""
         stored = _renewed(link)
-        inserted = await self._run(
+        inserted = await self._file.run(
             lambda db: (
                 db.execute(
                     "INSERT INTO links (incident, workspace, version, state, next_try_at, created_at, record)"
@@ -73,7 +43,7 @@ class SqliteLinkStore:
 
     async def get(self, incident_id: IncidentId) -> Link | None:
         """See `LinkStore.get`."""
-        row = await self._run(
+        row = await self._file.run(
             lambda db: db.execute(
                 "SELECT version, record FROM links WHERE incident = ?", (incident_id.key,)
             ).fetchone()
@@ -83,7 +53,7 @@ class SqliteLinkStore:
     async def replace(self, link: Link) -> Link:
         """See `LinkStore.replace`."""
         stored = _renewed(link)
-        changed = await self._run(
+        changed = await self._file.run(
             lambda db: (
                 db.execute(
                     "UPDATE links SET version = ?, state = ?, next_try_at = ?, created_at = ?, record = ?"
@@ -98,7 +68,7 @@ class SqliteLinkStore:
 
     async def delete(self, link: Link) -> None:
         """See `LinkStore.delete`."""
-        deleted = await self._run(
+        deleted = await self._file.run(
             lambda db: (
                 db.execute(
                     "DELETE FROM links WHERE incident = ? AND version = ?",
@@ -113,7 +83,7 @@ class SqliteLinkStore:
         """See `LinkStore.known`."""
         found: set[str] = set()
         for batch in batched((incident_id.key for incident_id in incident_ids), _BATCH, strict=False):
-            found |= await self._run(partial(_select_known, batch))
+            found |= await self._file.run(partial(_select_known, batch))
         return found
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
@@ -151,7 +121,7 @@ class SqliteLinkStore:
 
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """See `LinkStore.backlog`."""
-        oldest, dead = await self._run(
+        oldest, dead = await self._file.run(
             lambda db: db.execute(
                 "SELECT (SELECT min(next_try_at) FROM links WHERE workspace = :workspace),"
                 " (SELECT count(*) FROM links WHERE workspace = :workspace AND state = 'dead')",
@@ -162,7 +132,7 @@ class SqliteLinkStore:
 
     async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
         """See `LinkStore.watermark`."""
-        row = await self._run(
+        row = await self._file.run(
             lambda db: db.execute(
                 "SELECT created_at FROM watermarks WHERE workspace = ?", (workspace_id.key,)
             ).fetchone()
@@ -171,7 +141,7 @@ class SqliteLinkStore:
 
     async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
         """See `LinkStore.move_watermark`."""
-        await self._run(
+        await self._file.run(
             lambda db: db.execute(
                 "INSERT INTO watermarks (workspace, created_at) VALUES (?, ?) ON CONFLICT DO UPDATE"
                 " SET created_at = excluded.created_at WHERE excluded.created_at > created_at",
@@ -181,7 +151,7 @@ class SqliteLinkStore:
 
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""
-        row = await self._run(lambda db: db.execute("SELECT run FROM runs").fetchone())
+        row = await self._file.run(lambda db: db.execute("SELECT run FROM runs").fetchone())
         try:
             return None if row is None else TimerRun.model_validate_json(row[0])
         except ValidationError:  # of another version: the next run writes a new one
@@ -189,85 +159,31 @@ class SqliteLinkStore:
 
     async def save_run(self, run: TimerRun) -> None:
         """See `LinkStore.save_run`."""
-        await self._run(
+        await self._file.run(
             lambda db: db.execute("INSERT OR REPLACE INTO runs VALUES (1, ?)", (run.model_dump_json(),))
         )
 
     async def exists(self) -> bool:
         """See `LinkStore.exists`."""
-        place = next(place for place in self._path.absolute().parents if place.exists())
-        if not place.is_dir():
-            raise StoreUnavailable("the SQLite link store cannot be used (a folder of its path is a file)")
-        return self._path.exists()
+        return self._file.exists()
 
     async def check(self) -> None:
         """See `LinkStore.check`; takes and gives back the write lock."""
-        await self._run(lambda db: db.executescript("BEGIN IMMEDIATE; ROLLBACK;"))
+        await self._file.run(_take_write_lock)
 
     async def close(self) -> None:
         """See `LinkStore.close`."""
-        if self._opened is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._opened.close)
-            self._opened = None
-        self._thread.shutdown()
+        await self._file.close()
 
     async def _links(self, query: str, *parameters: object) -> list[Link]:
-        return [_link(row) for row in await self._run(lambda db: db.execute(query, parameters).fetchall())]
-
-    async def _run[T](self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do one operation in the store's thread, waiting no longer than a caller can."""
-        try:
-            async with asyncio.timeout(_LONGEST_WAIT_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(
-                    self._thread, lambda: work(self._connection())
-                )
-        except (sqlite3.Error, OSError, TimeoutError) as error:
-            what = getattr(error, "sqlite_errorname", type(error).__name__)
-            raise StoreUnavailable(f"the SQLite link store cannot be used ({what})") from error
-
-    def _connection(self) -> sqlite3.Connection:
-        if self._opened is not None and _identity(self._path) != self._file:
-            self._opened.close()
-            self._opened = None
-            raise sqlite3.OperationalError("the file was removed or replaced")
-        if self._opened is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._opened = _open(self._path)
-            self._file = _identity(self._path)
-        return self._opened
+        return [
+            _link(row) for row in await self._file.run(lambda db: db.execute(query, parameters).fetchall())
+        ]
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another one of the same name; None if there is none."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _is_busy(error: Exception) -> bool:
-    """Two processes that switch a new file to WAL at once get SQLITE_BUSY without SQLite's own wait."""
-    return isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode == sqlite3.SQLITE_BUSY
-
-
-@stamina.retry(on=_is_busy, timeout=_BUSY_SECONDS, wait_initial=0.02, wait_jitter=0.05)
-def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")  # an answered delivery survives a power cut
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA_VERSION:
-            raise StoreUnavailable(  # noqa: TRY301 - the connection is closed below
-                f"the SQLite link store has schema version {version}, this app knows {SCHEMA_VERSION}"
-            )
-        if version < SCHEMA_VERSION:
-            db.executescript(_SCHEMA)
-    except BaseException:
-        db.close()
-        raise
-    return db
+def _take_write_lock(db: sqlite3.Connection) -> None:
+    if not db.in_transaction:  # else it is held
+        db.executescript("BEGIN IMMEDIATE; ROLLBACK;")
 
 
 def _select_known(keys: tuple[str, ...], db: sqlite3.Connection) -> set[str]:

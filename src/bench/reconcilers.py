@@ -1,0 +1,100 @@
+"""`python -m bench.reconcilers app | floor`: who lists incidents, each in a process of its own.
+
+The app runs its timer's work over a store in which every listed incident is linked. The floor lists the same
+pages with the same SDK over the same transport, and does nothing with them.
+"""
+
+import asyncio
+import os
+import resource
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from bench.children import answer_commands
+from contraforce_sentinel.bootstrap import App, build
+from contraforce_sentinel.incidents import IncidentId
+from contraforce_sentinel.links import Link, Ticket, TicketSystem
+from contraforce_sentinel.sentinel import PAGE_SIZE
+from contraforce_sentinel.settings import Settings
+
+KILOBYTES_IN_MEGABYTE: Final = 1024
+
+
+class Wrong(Exception):
+    """A run that did not do what it should."""
+
+
+async def measured(work: Callable[[], Awaitable[object]]) -> dict[str, float]:
+    """Return the seconds of a piece of work and of its CPU, and the process's peak memory in MB."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    await work()
+    return {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KILOBYTES_IN_MEGABYTE,
+    }
+
+
+async def fill(app: App, incidents: list[str]) -> None:
+    """Put a linked record for each incident into the store."""
+    now = datetime.now(UTC)
+    ticket = Ticket(system=TicketSystem.AUTOTASK, number="T20261123.0042", id="42")
+    links = [
+        Link(
+            incident_id=IncidentId.parse(arm_id),
+            incident_number="1",
+            created_at=now,
+            updated_at=now,
+        )
+        .ticketed(ticket, request_id=None, now=now)
+        .linked(now=now)
+        for arm_id in incidents
+    ]
+    for start in range(0, len(links), PAGE_SIZE):
+        await asyncio.gather(*map(app.store.insert, links[start : start + PAGE_SIZE]))
+
+
+async def run_timer(app: App) -> None:
+    """Let the timer's work run once; nothing is due, and every incident is known."""
+    report = await app.reconciler.run()
+    if report.tried or report.discovered or report.failed_workspaces:
+        raise Wrong(report.model_dump_json())
+
+
+async def list_pages(app: App) -> None:
+    """List every workspace's incidents with the SDK alone, as many workspaces at once as the app."""
+    since = datetime.now(UTC) - timedelta(hours=24)
+
+    async def one(mapping: Any) -> None:
+        workspace = mapping.workspace
+        client = await app.resource_manager.sentinel(workspace.subscription_id)
+        listed: Any = client.incidents.list(
+            workspace.resource_group,
+            workspace.name,
+            filter=f"properties/createdTimeUtc ge {since:%Y-%m-%dT%H:%M:%S.%fZ}",
+            orderby="properties/createdTimeUtc asc",
+            top=PAGE_SIZE,
+        )
+        async for _ in listed:
+            pass
+
+    await asyncio.gather(*map(one, app.settings.workspaces))
+
+
+async def main(kind: str) -> None:
+    """Answer commands until stdin ends."""
+    app = build(Settings.from_environment(os.environ))
+
+    async def run() -> object:
+        return await measured(lambda: run_timer(app) if kind == "app" else list_pages(app))
+
+    await answer_commands(fill=partial(fill, app), run=run)
+    await app.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
