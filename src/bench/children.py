@@ -10,6 +10,7 @@ from typing import Any, Final
 
 LINE_BYTES: Final = 256 * 1024 * 1024
 STOP_SECONDS: Final = 10
+NO_PROXY: Final = {"NO_PROXY": "localhost,127.0.0.1", "no_proxy": "localhost,127.0.0.1"}
 
 type Command = Callable[..., Awaitable[object]]
 
@@ -34,7 +35,7 @@ class Child:
             *(sys.executable, "-m", *arguments),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **NO_PROXY, **(environment or {})},
             limit=LINE_BYTES,
         )
         try:

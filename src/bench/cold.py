@@ -8,11 +8,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.children import ChildFailed
-from bench.figures import Figure
+from bench.children import NO_PROXY, ChildFailed
+from bench.figures import Figure, in_turn
 from bench.lab import Lab
 
 HERE: Final = Path(__file__).parent
@@ -76,7 +77,7 @@ class Cold:
         """Return the lines that a fresh process prints, and when the last of them came."""
         self._number += 1
         environment = await self._lab.environment(store=f"cold-{self._is_compiled}-{self._number}")
-        environment = {**os.environ, **environment, **self._caching(), **more}
+        environment = {**os.environ, **NO_PROXY, **environment, **self._caching(), **more}
         with (errors or Path(os.devnull)).open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, *(options or ()), str(script), *arguments),
@@ -113,12 +114,13 @@ async def cold(lab: Lab, *, rounds: int, is_compiled: bool) -> list[Figure]:
     for number in range(rounds):
         lab.say(f"cold, {kind}: round {number + 1} of {rounds}")
         results.append(
-            [
-                await starts.index(ROOT),
-                await starts.index(HELLO),
-                await starts.first_delivery(APP),
-                await starts.first_delivery(FLOOR),
-            ]
+            await in_turn(
+                number,
+                partial(starts.index, ROOT),
+                partial(starts.index, HELLO),
+                partial(starts.first_delivery, APP),
+                partial(starts.first_delivery, FLOOR),
+            )
         )
     index, hello, app, floor = (
         tuple(value * MS for value in column) for column in zip(*results, strict=True)

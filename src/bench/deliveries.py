@@ -1,9 +1,10 @@
 """Warm deliveries, one at a time and a thousand at once, beside the barest client."""
 
+from functools import partial
 from typing import Any, Final
 
 from bench.children import Child, ChildFailed
-from bench.figures import Figure, percentile
+from bench.figures import Figure, in_turn, percentile
 from bench.lab import Lab
 
 P50_TARGETS: Final = {50: 1.10, 200: 1.05}
@@ -21,7 +22,7 @@ async def warm(lab: Lab, *, store: str, kind: str, latency_ms: int, rounds: int,
     results = []
     for number in range(rounds):
         lab.say(f"warm, {kind}, {latency_ms} ms: round {number + 1} of {rounds}")
-        results.append([await _deliver(lab, client, count, at_once=False) for client in clients])
+        results.append(await _in_turn(lab, clients, number, count, at_once=False))
     app, floor = zip(*results, strict=True)
     name = f"warm delivery, {kind}, {latency_ms} ms upstream"
     return [
@@ -40,7 +41,7 @@ async def burst(lab: Lab, *, store: str, kind: str, latency_ms: int, rounds: int
     results = []
     for number in range(rounds):
         lab.say(f"burst, {kind}, {latency_ms} ms: round {number + 1} of {rounds}")
-        results.append([await _deliver(lab, client, count, at_once=True) for client in clients])
+        results.append(await _in_turn(lab, clients, number, count, at_once=True))
     app, floor = zip(*results, strict=True)
     name = f"{count:,} deliveries at once, {kind}, {latency_ms} ms upstream"
     return [
@@ -56,6 +57,13 @@ async def shares(lab: Lab, *, store: str, count: int) -> dict[str, float]:
     lab.say("profile of a burst")
     found: dict[str, float] = await app.ask("profile", bodies=await lab.bodies(count))
     return found
+
+
+async def _in_turn(
+    lab: Lab, clients: tuple[Child, Child], number: int, count: int, *, at_once: bool
+) -> list[Any]:
+    deliveries = (partial(_deliver, lab, client, count, at_once=at_once) for client in clients)
+    return await in_turn(number, *deliveries)
 
 
 async def _deliver(lab: Lab, client: Child, count: int, *, at_once: bool) -> Any:

@@ -1,6 +1,6 @@
 """A figure of the app beside that of its floor, both of the same run: medians, ratio, noise; pure."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any, Final, Self
@@ -46,6 +46,13 @@ class Figure:
     def of(cls, found: dict[str, Any]) -> Self:
         """Read what `asdict` gave and JSON has kept."""
         return cls(**{**found, "app": tuple(found["app"]), "floor": tuple(found["floor"])})
+
+
+async def in_turn[T](number: int, *measures: Callable[[], Awaitable[T]]) -> list[T]:
+    """Await one after the other, in every second round backwards: who comes first must not matter."""
+    order = list(range(len(measures)))
+    found = {place: await measures[place]() for place in (order[::-1] if number % 2 else order)}
+    return [found[place] for place in order]
 
 
 def percentile(values: Iterable[float], percent: int) -> float:

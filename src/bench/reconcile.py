@@ -1,10 +1,11 @@
 """The timer's work over many incidents and many workspaces, beside the SDK's listing alone."""
 
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
 from bench.children import Child
-from bench.figures import Figure
+from bench.figures import Figure, in_turn
 from bench.lab import Lab
 
 CPU_TARGET: Final = 2.0
@@ -54,8 +55,9 @@ async def _measure(lab: Lab, *, incidents: int, rounds: int) -> tuple[list[Any],
     ):
         for number in range(rounds + 1):  # the first is cold
             lab.say(f"reconcile, {incidents:,} incidents: round {number} of {rounds}")
-            for client, found in zip((app, floor), results, strict=True):
-                found.append(await client.ask("run"))
+            ran = await in_turn(number, partial(app.ask, "run"), partial(floor.ask, "run"))
+            for found, result in zip(results, ran, strict=True):
+                found.append(result)
     return results[0][1:], results[1][1:]
 
 

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -15,6 +15,18 @@ _HEADER: Final = (
     "| figure | app | floor | ratio | at most | met | noise |\n|---|---:|---:|---:|---:|---|---:|"
 )
 _MOST: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one part of a run gave: figures, and by title how something spreads over packages."""
+
+    figures: list[Figure]
+    shares: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON keeps it."""
+        return {"figures": [asdict(figure) for figure in self.figures], "shares": dict(self.shares)}
 
 
 def machine() -> dict[str, str]:
@@ -37,39 +49,25 @@ def table(figures: Sequence[Figure]) -> str:
     return "\n".join([_HEADER, *map(_row, figures)])
 
 
-def shares_table(title: str, unit: str, found: Mapping[str, float]) -> str:
-    """Return the largest parts as a table."""
-    largest = list(found.items())[:_MOST]
-    factor = 100.0 if unit == "%" else 1.0
-    return "\n".join(
-        [
-            f"| {title} | {unit} |",
-            "|---|---:|",
-            *(f"| {name} | {part * factor:.1f} |" for name, part in largest),
-        ]
-    )
+def shares_table(title: str, found: Mapping[str, float]) -> str:
+    """Return the largest parts as a table, in percent of the whole."""
+    total = sum(found.values())
+    rows = (f"| {name} | {part / total:.0%} |" for name, part in list(found.items())[:_MOST])
+    return "\n".join([f"| {title} | part |", "|---|---:|", *rows])
 
 
-def to_json(figures: Sequence[Figure], **more: object) -> dict[str, Any]:
-    """Return everything as JSON keeps it."""
-    return {"machine": machine(), **more, "figures": [asdict(figure) for figure in figures]}
+def figures_of(results: Mapping[str, Any]) -> list[Figure]:
+    """Return the figures of every part, in the order of the parts."""
+    return [Figure.of(found) for part in results["parts"].values() for found in part["figures"]]
 
 
 def measured_part(results: Mapping[str, Any]) -> str:
     """Return what the document says of a run."""
     where = results["machine"]
-    figures = [Figure.of(found) for found in results["figures"]]
-    return "\n".join(
-        [
-            f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}.",
-            "",
-            table(figures),
-            "",
-            shares_table("package, of a burst's time on the CPU", "%", results["shares"]),
-            "",
-            shares_table("package, import in a first delivery", "ms", results["imports"]),
-        ]
-    )
+    machine = f"{where['processor']}, {where['cores']} cores, {where['system']}, Python {where['python']}."
+    shares = {title: found for part in results["parts"].values() for title, found in part["shares"].items()}
+    tables = [shares_table(title, found) for title, found in shares.items()]
+    return "\n\n".join([machine, table(figures_of(results)), *tables])
 
 
 def put_into(document: str, part: str) -> str:

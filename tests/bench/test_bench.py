@@ -89,16 +89,15 @@ async def test_a_child_that_ends_is_told() -> None:
 def test_the_document_and_its_chart_show_the_recorded_run() -> None:
     part = report.measured_part(RESULTS)
     assert report.put_into(DOCUMENT, part) == DOCUMENT
-    figures = [Figure.of(found) for found in RESULTS["figures"]]
     picture = (ROOT / "docs" / "performance.svg").read_text()
-    assert picture == chart.chart(figures)
+    assert picture == chart.chart(report.figures_of(RESULTS))
     assert ET.fromstring(picture).tag.endswith("svg")  # noqa: S314 - our own
 
 
 def test_every_target_that_is_missed_is_spoken_of_in_the_document() -> None:
     """A figure that misses its target has its name, less the conditions, in the text above the table."""
     text = DOCUMENT.partition(report.BEGIN)[0].lower()
-    for figure in map(Figure.of, RESULTS["figures"]):
+    for figure in report.figures_of(RESULTS):
         if figure.is_met is False:
             assert figure.name.partition(",")[0].lower() in text, figure.name
 

@@ -1,10 +1,11 @@
 """Figures, and when one of them counts as a regression: by ratio, beyond the noise, and never at one try."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
-from bench.figures import Figure, percentile
+from bench.figures import Figure, in_turn, percentile
 from bench.regression import TRIES, find_regressions, is_worse
 
 STEADY = (1.0, 1.0, 1.0, 1.0)
@@ -30,6 +31,18 @@ def test_noise_is_how_far_the_rounds_lie_apart_and_nothing_for_one_round() -> No
 
 def test_a_round_in_which_everything_was_slow_is_no_noise() -> None:
     assert figure(2.0, 20.0, 2.0, 20.0, floor=(1.0, 10.0, 1.0, 10.0)).noise == 0
+
+
+async def test_every_second_round_is_measured_backwards_and_told_forwards() -> None:
+    order: list[str] = []
+
+    async def measure(name: str) -> str:
+        order.append(name)
+        return name
+
+    for number in range(2):
+        assert await in_turn(number, partial(measure, "app"), partial(measure, "floor")) == ["app", "floor"]
+    assert order == ["app", "floor", "floor", "app"]
 
 
 def test_a_percentile_is_the_value_that_so_many_do_not_exceed() -> None:
