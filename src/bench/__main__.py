@@ -109,7 +109,8 @@ async def _short(options: argparse.Namespace, say: Say) -> int:
         ]
         figures, worse = await find_regressions(measures, recorded)
     if options.record:
-        _record(short={one.name: round(one.ratio, 3) for one in figures if one.ratio and len(one.app) > 1})
+        found = {one.name: round(one.ratio, 3) for one in figures if one.ratio and len(one.app) > 1}
+        _record(short={name: max(ratio, recorded.get(name, 0.0)) for name, ratio in found.items()})
     sys.stdout.write(report.table(figures) + "\n")
     for name in worse:
         sys.stdout.write(f"worse than recorded, in every repetition: {name} (recorded {recorded[name]})\n")
