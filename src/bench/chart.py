@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.figures import Figure
 
-_ROW, _TOP, _LABELS, _WIDTH = 24, 44, 420, 900
+_ROW, _TOP, _LABELS, _NUMBER, _WIDTH = 24, 44, 440, 42, 900
 _GREEN, _RED, _GREY, _INK = "#2e7d4f", "#b3402e", "#8a94a0", "#1f2933"
 _TITLE: Final = "Times the floor of the same run (dashed: 1.0; short lines: targets)"
 _STYLE: Final = "font-family: system-ui, sans-serif; font-size: 13px"
@@ -35,15 +35,14 @@ def chart(figures: Sequence[Figure]) -> str:
 
 def _bar(figure: Figure, ratio: float, *, y: int, scale: float) -> list[str]:
     colour = {None: _GREY, True: _GREEN, False: _RED}[figure.is_met]
-    end = _LABELS + ratio * scale
+    end, target = _LABELS + ratio * scale, _LABELS + (figure.target or 0) * scale
+    beside = target if end - 2 < target < end + _NUMBER else end
     lines = [
         f'<text x="{_LABELS - 8}" y="{y + 14}" fill="{_INK}" text-anchor="end">{escape(figure.name)}</text>',
         f'<rect x="{_LABELS}" y="{y + 2}" width="{ratio * scale:.1f}" height="{_ROW - 8}" fill="{colour}"/>',
-        f'<text x="{end + 6:.1f}" y="{y + 14}" fill="{_INK}">{ratio:.2f}</text>',
+        f'<text x="{beside + 6:.1f}" y="{y + 14}" fill="{_INK}">{ratio:.2f}</text>',
     ]
     if figure.target is not None:
-        x = _LABELS + figure.target * scale
-        lines.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y}" y2="{y + _ROW - 4}" stroke="{_INK}" stroke-width="2"/>'
-        )
+        span = f'x1="{target:.1f}" x2="{target:.1f}" y1="{y}" y2="{y + _ROW - 4}"'
+        lines.append(f'<line {span} stroke="{_INK}" stroke-width="2"/>')
     return lines
