@@ -404,6 +404,14 @@ class TestEnds:
         assert (done.code, done.out) == (4, "")
         assert "identity: the identity gets no token; assign the managed identity" in done.err
 
+    async def test_an_answer_that_cannot_be_read_is_not_quoted(self, shell: Shell) -> None:
+        """`Shell.run` looks for the token in everything that is shown."""
+        broken = faults.json(200, {"access_token": PLANTED_SECRET, "expires_on": "soon"})
+        shell.sandbox.faults.plan("identity.token", broken, times=None)
+        done = await shell.run("link", "3177", "--workspace", "law-contoso")
+        assert (done.code, done.out) == (4, "")
+        assert done.err.startswith("identity: ")
+
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     @pytest.mark.parametrize("command", ["doctor", "link", "show", "replay", "backfill", "status"])
     async def test_every_command_ends_at_a_signal_with_130(

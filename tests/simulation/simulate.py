@@ -24,7 +24,7 @@ from virtual_time import VirtualTimeLoop, run
 from watched_store import open_store
 
 from contraforce_sentinel.links import Link
-from contraforce_sentinel.telemetry import EVENT_NAME
+from contraforce_sentinel.telemetry import EVENT_NAME, quieten_libraries
 
 _PATIENCE_SECONDS: Final = 6 * HOUR
 _TRIES_OF_A_PLAYBOOK: Final = 5
@@ -44,6 +44,7 @@ class Result:
 
 def simulate(seed: int) -> Result:
     """Run one world until everything has come to its end, or has had the time to."""
+    quieten_libraries()  # as the triggers' module does
     environment = {"IDENTITY_ENDPOINT": "http://localhost/msi/token", "IDENTITY_HEADER": ""}
     with patch.dict(os.environ, environment):
         return run(lambda loop: _Simulation(loop, seed).run(), seed=seed)

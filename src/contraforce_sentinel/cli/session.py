@@ -25,6 +25,7 @@ from contraforce_sentinel.errors import (
     UpstreamError,
 )
 from contraforce_sentinel.settings import Settings
+from contraforce_sentinel.telemetry import quieten_libraries
 
 # What no record keeps and nobody else tells: an incident left out, and a ticket that only the log knows.
 _TOLD_EVENTS: Final = frozenset({"discovery.unreadable", "ticket.not-recorded"})
@@ -46,6 +47,7 @@ class _Told(logging.Handler):
 def run_command(work: Coroutine[object, object, Exit]) -> Exit:
     """Run a command to its end; Ctrl-C, SIGTERM and SIGHUP cancel it once, so that it can finish in order."""
     said = open_console(stderr=True)
+    quieten_libraries()
     logging.basicConfig(handlers=[_Told(said)], force=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
     for number in (signal.SIGTERM, signal.SIGHUP):
