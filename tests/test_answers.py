@@ -417,6 +417,7 @@ async def test_health_says_version_and_state(
         "lastTimerRun": None,
         "oldestDueSeconds": None,
         "dead": None,
+        "unreadable": None,
     }
     await close_app()
     monkeypatch.setenv("LINK_STORE", f"sqlite:///{tmp_path}")

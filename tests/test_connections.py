@@ -1,8 +1,8 @@
-"""Connections: one client each, the one that was used last first, never more than the limit."""
+"""Connections: one client each, kept only after a request that ended well, whatever cut the others off."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import httpx
 import pytest
@@ -12,95 +12,173 @@ from contraforce_sentinel.connections import Connections, open_client
 from sandbox import Sandbox, faults
 from sandbox.faults import Fault
 
+type Trace = Callable[[str, Mapping[str, Any]], None]
 
-class Counted:
-    """Opens clients and counts them."""
+
+class Opener:
+    """Opens clients, and remembers them, their sockets, and every step that httpcore names."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.clients: list[httpx.AsyncClient] = []
-        self._open = partial(open_client, tls=sandbox.client_context(), timeout=httpx.Timeout(5))
+        self.sockets: list[Any] = []
+        self.steps: list[str] = []
+        self.cut_at = ""
+        self._tls = sandbox.client_context()
 
     def __call__(self) -> httpx.AsyncClient:
-        self.clients.append(self._open())
-        return self.clients[-1]
+        client = open_client(tls=self._tls, timeout=httpx.Timeout(5))
+        build = client.build_request
+
+        def build_request(*args: Any, extensions: Any, **options: Any) -> httpx.Request:
+            inner = extensions["trace"]
+
+            async def trace(name: str, info: Mapping[str, Any]) -> None:
+                await inner(name, info)
+                self._see(name, info)
+
+            return build(*args, extensions={"trace": trace}, **options)
+
+        client.build_request = build_request  # type: ignore[method-assign]
+        self.clients.append(client)
+        return client
+
+    def _see(self, name: str, info: Mapping[str, Any]) -> None:
+        self.steps.append(name)
+        if name.endswith("connect_tcp.complete"):
+            self.sockets.append(info["return_value"].get_extra_info("socket"))
+        if name == self.cut_at:
+            self.cut_at = ""
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+    def all_are_closed(self) -> bool:
+        return all(client.is_closed for client in self.clients) and self.sockets_are_closed()
+
+    def sockets_are_closed(self) -> bool:
+        return all(socket.fileno() == -1 for socket in self.sockets)
 
 
 @pytest.fixture
-async def counted(sandbox: Sandbox) -> Counted:
-    return Counted(sandbox)
+async def opener(sandbox: Sandbox) -> Opener:
+    return Opener(sandbox)
 
 
 @pytest.fixture
-async def opened(counted: Counted) -> AsyncIterator[Connections]:
-    found = Connections(counted)
+async def opened(opener: Opener) -> AsyncIterator[Connections]:
+    found = Connections(opener)
     yield found
     await found.aclose()
-    assert all(client.is_closed for client in counted.clients)
+    assert opener.all_are_closed()
 
 
-async def ask(opened: Connections, url: str) -> int:
-    async with opened.stream("GET", url) as response:
-        await response.aread()
-        return response.status_code
+async def ask(opened: Connections, url: str, *, most_bytes: int = 10_000) -> int:
+    answer = await opened.send("GET", url, most_bytes=most_bytes)
+    return answer.status
 
 
 async def test_requests_in_turn_share_one_connection(
-    sandbox: Sandbox, counted: Counted, opened: Connections
+    sandbox: Sandbox, opener: Opener, opened: Connections
 ) -> None:
     for _ in range(3):
         assert await ask(opened, sandbox.arm.base_url) == 404
-    assert len(counted.clients) == 1
+    assert (len(opener.clients), len(opener.sockets)) == (1, 1)
 
 
-async def test_requests_at_once_have_a_connection_each_up_to_the_limit(
-    sandbox: Sandbox, counted: Counted, monkeypatch: pytest.MonkeyPatch
+async def test_requests_at_once_have_a_connection_each_and_some_are_kept(
+    sandbox: Sandbox, opener: Opener, opened: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
-    sandbox.arm.latency_seconds = 0.02
-    opened = Connections(counted)
+    monkeypatch.setattr(connections, "MOST_KEPT", 3)
+    sandbox.arm.latency_seconds = 0.05
     assert await asyncio.gather(*(ask(opened, sandbox.arm.base_url) for _ in range(12))) == [404] * 12
-    assert len(counted.clients) == 3
-    await opened.aclose()
+    assert len(opener.clients) == 12
+    assert sum(not client.is_closed for client in opener.clients) == 3
 
 
-async def test_a_failed_request_gives_its_connection_back(
-    sandbox: Sandbox, counted: Counted, opened: Connections
+async def test_promise_h_a_request_that_is_cut_at_any_step_leaves_nothing_that_is_used_again(
+    sandbox: Sandbox, opener: Opener, opened: Connections
 ) -> None:
-    sandbox.faults.plan("unknown", faults.reset("before"), times=2)
+    """The deadline may cut in the middle of a handshake; httpcore would never use nor close that connection."""
+    await ask(opened, sandbox.arm.base_url)
+    *steps, end = dict.fromkeys(opener.steps)
+    assert {"connection.start_tls.complete", "http11.receive_response_headers.complete"} < {*steps}
+    assert end == "http11.response_closed.complete"  # after it, nothing can be cut any more
+    for step in steps:
+        once = Connections(opener)
+        opener.cut_at = step
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(ask(once, sandbox.arm.base_url))
+        assert once._kept == [], step
+        cut = opener.clients[-1]
+        assert cut.is_closed, step
+        async with asyncio.timeout(2):
+            assert await ask(once, sandbox.arm.base_url) == 404, step
+        assert opener.clients[-1] is not cut
+        await once.aclose()
+        assert all(socket.fileno() == -1 for socket in opener.sockets[1:]), step
+
+
+async def test_who_gives_up_twice_leaves_no_socket_either(
+    sandbox: Sandbox, opener: Opener, opened: Connections
+) -> None:
+    opener.cut_at = "connection.start_tls.started"
+    task = asyncio.create_task(ask(opened, sandbox.arm.base_url))
+    while opener.cut_at or not opener.sockets:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0.05)
+    assert opener.all_are_closed()
+
+
+async def test_promise_h_a_request_that_failed_or_was_given_up_is_not_followed_on_its_connection(
+    sandbox: Sandbox, opener: Opener, opened: Connections
+) -> None:
+    sandbox.faults.plan("unknown", faults.reset("before"), faults.reset("mid-body"), faults.hang())
     for _ in range(2):
-        with pytest.raises(httpx.ReadError):
+        with pytest.raises(httpx.TransportError):
             await ask(opened, sandbox.arm.base_url)
-    assert await ask(opened, sandbox.arm.base_url) == 404
-    assert len(counted.clients) == 1
-
-
-async def test_a_request_that_is_given_up_gives_its_connection_back(
-    sandbox: Sandbox, counted: Counted, opened: Connections
-) -> None:
-    sandbox.faults.plan("unknown", faults.hang())
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await ask(opened, sandbox.arm.base_url)
+    assert opener.all_are_closed()
     assert await ask(opened, sandbox.arm.base_url) == 404
-    assert len(counted.clients) == 1
+    assert len(opener.clients) == 4
 
 
-async def test_a_request_for_which_no_connection_becomes_free_was_surely_not_sent(
-    sandbox: Sandbox, counted: Counted, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=200, body=b"x" * 10_001),
+        Fault(status=200, body=b"no gzip", headers={"Content-Encoding": "gzip"}),
+    ],
+    ids=["too long", "broken encoding"],
+)
+async def test_an_answer_that_is_not_read_to_its_end_has_no_body_and_its_connection_is_thrown_away(
+    sandbox: Sandbox, opener: Opener, opened: Connections, fault: Fault
 ) -> None:
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
-    monkeypatch.setattr(connections, "POOL_SECONDS", 0.1)
-    sandbox.faults.plan("unknown", faults.hang())
-    opened = Connections(counted)
-    waiting = asyncio.create_task(ask(opened, sandbox.arm.base_url))
-    while not sandbox.log.all:  # noqa: ASYNC110 - the sandbox offers no event
-        await asyncio.sleep(0.01)
-    with pytest.raises(httpx.PoolTimeout):
-        await ask(opened, sandbox.arm.base_url)
-    assert len(sandbox.log.all) == 1
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
+    sandbox.faults.plan("unknown", fault)
+    answer = await opened.send("GET", sandbox.arm.base_url, most_bytes=10_000)
+    assert (answer.status, answer.body) == (200, None)
+    assert opener.all_are_closed()
+
+
+async def test_no_connection_is_kept_where_there_is_nobody(opener: Opener, opened: Connections) -> None:
+    with pytest.raises(httpx.ConnectError):
+        await ask(opened, "https://localhost:1")
+    assert opener.all_are_closed()
+
+
+async def test_what_is_under_way_when_all_is_closed_ends_and_is_closed_then(
+    sandbox: Sandbox, opener: Opener, opened: Connections
+) -> None:
+    sandbox.arm.latency_seconds = 0.05
+    task = asyncio.create_task(ask(opened, sandbox.arm.base_url))
+    await asyncio.sleep(0.02)
     await opened.aclose()
+    assert await task == 404
+    assert opener.all_are_closed()
 
 
 async def test_no_cookie_is_kept_and_no_redirect_followed(sandbox: Sandbox, opened: Connections) -> None:

@@ -294,7 +294,7 @@ async def link_500_in_each_subscription(
         name = f"22222222-2222-4333-8444-{number:012}"
         workspaces.append(app.sandbox.add_workspace(name=f"law-{number}", subscription=name))
     configure(app, monkeypatch)
-    monkeypatch.setattr(reconcile, "_DUE_PER_WORKSPACE", 1000)
+    monkeypatch.setattr(reconcile, "DUE_PER_WORKSPACE", 1000)
     incidents = [workspace.add_incident() for workspace in workspaces for _ in range(500)]
     began = time.monotonic()
     await app.reconcile()

@@ -10,10 +10,12 @@ from contraforce_sentinel.comments import comment_id
 from contraforce_sentinel.errors import (
     BodyTooLarge,
     NotJson,
+    RecordUnreadable,
     SettingsError,
     StoreUnavailable,
     TicketConflict,
     TicketLinkError,
+    Unforeseen,
     WorkspaceNotConfigured,
 )
 from contraforce_sentinel.links import Link, LinkState, Outcome
@@ -88,7 +90,7 @@ def for_record(link: Link, *, now: datetime) -> Answer:
 def timer_content(run: TimerRun | None, *, now: datetime) -> dict[str, object]:
     """Return what the health answer says of the timer's last run and of the backlog it left."""
     if run is None:
-        return {"lastTimerRun": None, "oldestDueSeconds": None, "dead": None}
+        return {"lastTimerRun": None, "oldestDueSeconds": None, "dead": None, "unreadable": None}
     oldest = run.backlog.oldest_due_at
     return {
         "lastTimerRun": {
@@ -100,10 +102,11 @@ def timer_content(run: TimerRun | None, *, now: datetime) -> dict[str, object]:
         },
         "oldestDueSeconds": None if oldest is None else max(0, round((now - oldest).total_seconds())),
         "dead": run.backlog.dead,
+        "unreadable": run.unreadable,
     }
 
 
-def for_error(error: TicketLinkError) -> Answer:
+def for_error(error: TicketLinkError) -> Answer:  # noqa: PLR0911 - a table
     """Answer a delivery that was not accepted; the error's message says what to change."""
     match error:
         case BodyTooLarge():
@@ -119,6 +122,10 @@ def for_error(error: TicketLinkError) -> Answer:
             answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), code=code)
             answer.headers["Retry-After"] = _RETRY_AFTER_SECONDS
             return answer
+        case RecordUnreadable():
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), code="record-unreadable")
+        case Unforeseen():
+            return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), code="unexpected")
         case _:
             return problem(HTTPStatus.BAD_REQUEST, str(error), code="not-an-incident")
 

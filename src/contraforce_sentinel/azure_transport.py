@@ -20,7 +20,7 @@ from azure.core.exceptions import (
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
 
-from contraforce_sentinel.connections import Connections, open_client
+from contraforce_sentinel.connections import Answer, Connections, open_client
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
@@ -46,11 +46,14 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
     async def send(self, request: Any, **_: Any) -> Any:
         """Send a request of either of azure-core's generations; the answer is for both."""
         try:
-            async with self._connections.stream(
-                request.method, request.url, headers=request.headers, content=request.data
-            ) as response:
-                content = await _read(response)
-        except (httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            answer = await self._connections.send(
+                request.method,
+                request.url,
+                headers=request.headers,
+                content=request.data,
+                most_bytes=MAX_ANSWER_BYTES,
+            )
+        except httpx.ConnectTimeout as error:
             raise ServiceRequestTimeoutError(str(error), error=error) from error
         except httpx.ConnectError as error:
             raise ServiceRequestError(str(error), error=error) from error
@@ -58,9 +61,9 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
             raise ServiceResponseTimeoutError(str(error), error=error) from error
         except httpx.TransportError as error:
             raise ServiceResponseError(str(error), error=error) from error
-        if content is None and response.status_code < HTTPStatus.BAD_REQUEST:
-            raise DecodeError("an answer that cannot be read", response=_Answer(request, response, b""))
-        return _Answer(request, response, content or b"")
+        if answer.body is None and answer.status < HTTPStatus.BAD_REQUEST:
+            raise DecodeError("an answer that cannot be read", response=_Response(request, answer))
+        return _Response(request, answer)
 
     async def open(self) -> None:
         """Do nothing: connections are opened with requests."""
@@ -81,36 +84,23 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
         await self.close()
 
 
-class _Answer(AsyncHttpResponseImpl):
-    """A whole answer: decoded, in memory, its connection given back."""
+class _Response(AsyncHttpResponseImpl):
+    """A whole answer as azure-core knows it: decoded and in memory."""
 
-    def __init__(self, request: Any, response: httpx.Response, content: bytes) -> None:
+    def __init__(self, request: Any, answer: Answer) -> None:
         super().__init__(
             request=request,
-            internal_response=response,
-            status_code=response.status_code,
-            reason=response.reason_phrase,
-            headers=response.headers,
-            content_type=response.headers.get("content-type"),
+            internal_response=answer,
+            status_code=answer.status,
+            reason=answer.reason,
+            headers=answer.headers,
+            content_type=answer.headers.get("content-type"),
             stream_download_generator=None,
         )
-        self._content = content
+        self._content = answer.body or b""
         self._is_closed = True
         self._is_stream_consumed = True
 
     def body(self) -> bytes:
         """Return the content, as the older of the two generations asks for it."""
         return self.content
-
-
-async def _read(response: httpx.Response) -> bytes | None:
-    """Return the decoded body; None if its encoding is broken or it is too large."""
-    body = bytearray()
-    try:
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > MAX_ANSWER_BYTES:
-                return None
-    except httpx.DecodingError:
-        return None
-    return bytes(body)

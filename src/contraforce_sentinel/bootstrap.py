@@ -71,9 +71,7 @@ class App:
         """The allow-list."""
         from contraforce_sentinel.workspaces import Workspaces
 
-        workspaces = Workspaces(self.settings.workspaces, resource_manager=self.resource_manager)
-        self._resources.push_async_callback(workspaces.close)
-        return workspaces
+        return Workspaces(self.settings.workspaces, resource_manager=self.resource_manager)
 
     @cached_property
     def linking(self) -> "TicketLinking":

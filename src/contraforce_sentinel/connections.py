@@ -1,23 +1,39 @@
-"""Keep-alive connections to one remote service, for httpx: cheap, however many there are.
+"""Connections to one remote service: each carries one request at a time, and is kept if that one ended well.
 
-httpcore's own pool looks at every connection for every connection, with each request (`connection_pool.py`,
-`_assign_requests_to_connections`): with 100 of them a request costs more than a TLS handshake. So each
-connection has a client of its own here, and the one that was used last is used first.
+What was cut off half-way is thrown away with its socket. httpcore cannot use such a connection again, never
+takes it for idle or expired, and does not close one that was cut in its handshake (1.0.9, `http11.py`: the
+states NEW and ACTIVE). So each connection has a client of its own: closing one costs no other request.
+How many there are at once is the host's to say (`perInstanceConcurrency` in `infra/app.bicep`): nobody waits
+here, because a queue would outlast the outage that made it.
 """
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
 import httpx
 
-MAX_CONNECTIONS: Final = 100
+MOST_KEPT: Final = 32
 _ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0)
-POOL_SECONDS: Final = 15.0
-"""How long a request waits for a connection; less than the time that a delivery has for its calls."""
+_CONNECTED: Final = "connect_tcp.complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, decoded; `body` is None where it is too long or its encoding is broken."""
+
+    status: int
+    reason: str
+    headers: httpx.Headers
+    body: bytes | None
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is a 2xx."""
+        return httpx.codes.is_success(self.status)
 
 
 def open_client(
@@ -29,40 +45,58 @@ def open_client(
 
 
 class Connections:
-    """At most `MAX_CONNECTIONS` clients, each opened when no other is free.
-
-    `open_client` returns a client that nobody else uses. Create it in a running event loop.
-    """
+    """Sends requests; `open_client` returns a client of one connection that nobody else uses."""
 
     def __init__(self, open_client: Callable[[], httpx.AsyncClient]) -> None:
         self._open_client = open_client
-        self._places = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._free: list[httpx.AsyncClient] = []
-        self._all: list[httpx.AsyncClient] = []
+        self._kept: list[httpx.AsyncClient] = []
+        self._is_closed = False
 
-    @asynccontextmanager
-    async def stream(self, method: str, url: str, **options: Any) -> AsyncIterator[httpx.Response]:
-        """Send a request as `httpx.AsyncClient.stream` does. Raises `httpx.PoolTimeout` if none is free."""
+    async def send(self, method: str, url: str, *, most_bytes: int, **options: Any) -> Answer:
+        """Send a request, as `httpx.AsyncClient.request` does, and read its answer.
+
+        Of the kept connections the one that was used last is taken first. Raises `httpx.TransportError`.
+        """
+        client = self._kept.pop() if self._kept else self._open_client()
+        sockets: list[Any] = []
+
+        async def trace(name: str, info: Mapping[str, Any]) -> None:
+            if name.endswith(_CONNECTED):
+                sockets.append(info["return_value"])
+
+        ended_well = False
         try:
-            async with asyncio.timeout(POOL_SECONDS):
-                await self._places.acquire()
-        except TimeoutError:
-            raise httpx.PoolTimeout("every connection is in use") from None
-        client: httpx.AsyncClient | None = None
-        try:
-            client = self._free.pop() if self._free else self._opened()
-            async with client.stream(method, url, **options) as response:
-                yield response
+            async with client.stream(method, url, extensions={"trace": trace}, **options) as response:
+                body = await _read(response, most_bytes)
+            ended_well = body is not None
         finally:
-            if client is not None:
-                self._free.append(client)
-            self._places.release()
+            if ended_well and len(self._kept) < MOST_KEPT and not self._is_closed:
+                self._kept.append(client)
+            else:  # shielded: who gives up a second time must not leave a socket behind
+                await asyncio.shield(asyncio.ensure_future(_throw_away(client, sockets)))
+        return Answer(response.status_code, response.reason_phrase, response.headers, body)
 
     async def aclose(self) -> None:
-        """Close every connection; idempotent."""
-        await asyncio.gather(*(client.aclose() for client in self._all))
+        """Close what is kept, and from now on whatever ends; idempotent."""
+        self._is_closed = True
+        kept, self._kept = self._kept, []
+        await asyncio.gather(*(client.aclose() for client in kept))
 
-    def _opened(self) -> httpx.AsyncClient:
-        client = self._open_client()
-        self._all.append(client)
-        return client
+
+async def _throw_away(client: httpx.AsyncClient, sockets: list[Any]) -> None:
+    """Close a client, and the sockets of a handshake that it lost sight of."""
+    for socket in sockets:
+        await socket.aclose()
+    await client.aclose()
+
+
+async def _read(response: httpx.Response, most_bytes: int) -> bytes | None:
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > most_bytes:
+                return None
+    except httpx.DecodingError:
+        return None
+    return bytes(body)

@@ -17,9 +17,10 @@ from uuid import UUID
 import httpx
 from pydantic import SecretStr, ValidationError
 
-from contraforce_sentinel.connections import Connections, open_client
+from contraforce_sentinel.connections import Answer, Connections, open_client
 from contraforce_sentinel.errors import (
     NoTicketYet,
+    Unforeseen,
     Upstream,
     UpstreamError,
     UpstreamMalformed,
@@ -76,7 +77,8 @@ class ContraForce:
 
         Not idempotent as far as is documented: a second call may create a second ticket. `incident.id` is
         the incident's name, `incident.workspaceId` the ContraForce workspace again (our reading). Raises
-        `UpstreamError`; `ambiguous` is true where the call may have had its effect.
+        `UpstreamError`; `ambiguous` is true where the call may have had its effect. Raises `Unforeseen` for
+        anything else; `ticket_at_risk` is true where a 2xx had come.
         """
         url = f"{self._base_url}/workspaces/{workspace_id}/tickets/link"
         content = {
@@ -88,9 +90,22 @@ class ContraForce:
                 "number": number,
             },
         }
-        return await call_with_retries(
-            lambda: self._post(url, content), upstream=Upstream.CONTRAFORCE, until=until, idempotent=False
-        )
+        has_answered = False
+
+        async def post() -> LinkedTicket:
+            nonlocal has_answered
+            answer = await self._send("POST", url, content)
+            has_answered = answer.is_success
+            if not has_answered:
+                raise _error(answer)
+            return _linked_ticket(answer)
+
+        try:
+            return await call_with_retries(post, upstream=Upstream.CONTRAFORCE, until=until, idempotent=False)
+        except UpstreamError:
+            raise
+        except Exception as error:
+            raise Unforeseen(error, ticket_at_risk=has_answered) from error
 
     async def look(self, workspace_id: UUID, *, until: float) -> datetime | None:
         """Read an incident that is not there: whether the credential may use a workspace, without any effect.
@@ -102,48 +117,25 @@ class ContraForce:
         url = f"{self._base_url}/workspaces/{workspace_id}/incidents/Sentinel/{UUID(int=0)}"
 
         async def get() -> datetime | None:
-            response, body = await self._send("GET", url)
-            if response.is_success and not isinstance(_json(body), dict):
+            answer = await self._send("GET", url)
+            if answer.is_success and not isinstance(_json(answer.body), dict):
                 raise UpstreamMalformed("a success without JSON", upstream=Upstream.CONTRAFORCE)
-            if not response.is_success and not isinstance(error := _error(response, body), UpstreamNotFound):
+            if not answer.is_success and not isinstance(error := _error(answer), UpstreamNotFound):
                 raise error
-            return parse_date(response.headers.get("Date"))
+            return parse_date(answer.headers.get("Date"))
 
         return await call_with_retries(get, upstream=Upstream.CONTRAFORCE, until=until, idempotent=True)
 
-    async def _post(self, url: str, content: Mapping[str, object]) -> LinkedTicket:
-        response, body = await self._send("POST", url, content)
-        if response.is_success:
-            return _linked_ticket(response.status_code, body)
-        raise _error(response, body)
-
-    async def _send(
-        self, method: str, url: str, content: Mapping[str, object] | None = None
-    ) -> tuple[httpx.Response, bytes]:
+    async def _send(self, method: str, url: str, content: Mapping[str, object] | None = None) -> Answer:
         try:
-            async with self._connections.stream(method, url, json=content) as response:
-                body = await _read(response)
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            answer = await self._connections.send(method, url, json=content, most_bytes=MAX_ANSWER_BYTES)
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _unavailable(f"cannot connect ({_why(error)})", ambiguous=False) from error
         except httpx.TransportError as error:
             raise _unavailable(f"no whole answer ({type(error).__name__})", ambiguous=True) from error
-        except httpx.DecodingError as error:
-            if response.is_success:
-                raise UpstreamMalformed(
-                    "the answer's encoding is broken", upstream=Upstream.CONTRAFORCE
-                ) from error
-            body = b""  # the status of an error says enough
-        return response, body
-
-
-async def _read(response: httpx.Response) -> bytes:
-    """Read the decoded body, at most one byte over the limit, whatever its headers say."""
-    body = b""
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
-            break
-    return body[: MAX_ANSWER_BYTES + 1]
+        if answer.body is None and answer.is_success:
+            raise UpstreamMalformed("the answer cannot be read", upstream=Upstream.CONTRAFORCE)
+        return answer  # without a body, the status of an error says enough
 
 
 def _why(error: BaseException) -> str:
@@ -160,8 +152,8 @@ def _unavailable(message: str, *, ambiguous: bool) -> UpstreamUnavailable:
     return UpstreamUnavailable(message, upstream=Upstream.CONTRAFORCE, ambiguous=ambiguous)
 
 
-def _linked_ticket(status: int, body: bytes) -> LinkedTicket:
-    document = _json(body)
+def _linked_ticket(answer: Answer) -> LinkedTicket:
+    status, document = answer.status, _json(answer.body)
     request_id = _token(_get(document, "meta", "requestId"))
     try:
         ticket = LinkAnswer.model_validate(document).data.ticket()
@@ -186,13 +178,13 @@ def _linked_ticket(status: int, body: bytes) -> LinkedTicket:
     return LinkedTicket(ticket, request_id)
 
 
-def _error(response: httpx.Response, body: bytes) -> UpstreamError:
+def _error(answer: Answer) -> UpstreamError:
     """Turn an error answer into one error: by `code` where the vendor documents it, else by status.
 
     Reads the problem details, the older `{"error", "meta"}` body, and takes anything else for a gateway's
     page. `title` and `detail` are prose, may change and may quote the incident: they are not read.
     """
-    status, document = response.status_code, _json(body)
+    status, document = answer.status, _json(answer.body)
     code = _token(_get(document, "code") or _get(document, "error", "code"))
     request_id = _token(_get(document, "requestId") or _get(document, "meta", "requestId"))
     refused = _get(document, "errors")
@@ -218,15 +210,15 @@ def _error(response: httpx.Response, body: bytes) -> UpstreamError:
         return error(UpstreamNotFound)
     if status < httpx.codes.INTERNAL_SERVER_ERROR and status not in _NOT_DONE_STATUSES:
         return error(UpstreamUnexpected)
-    wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+    wait = parse_retry_after(answer.headers.get("Retry-After"), now=datetime.now(UTC))
     ambiguous = status not in _NOT_DONE_STATUSES
     return error(UpstreamUnavailable, retry_after_seconds=wait, ambiguous=ambiguous)
 
 
-def _json(body: bytes) -> object:
+def _json(body: bytes | None) -> object:
     """Return the JSON document; None for anything else (an HTML page, half an answer)."""
     try:
-        return json.loads(body) if len(body) <= MAX_ANSWER_BYTES else None
+        return json.loads(body or b"")
     except (ValueError, RecursionError):
         return None
 

@@ -10,7 +10,14 @@ from typing import Final
 from contraforce_sentinel import VERSION, answers
 from contraforce_sentinel.answers import Answer
 from contraforce_sentinel.bootstrap import current_app
-from contraforce_sentinel.errors import NotAnIncident, SettingsError, StoreUnavailable, TicketLinkError
+from contraforce_sentinel.errors import (
+    NotAnIncident,
+    SettingsError,
+    StoreUnavailable,
+    TicketLinkError,
+    Unforeseen,
+    in_our_words,
+)
 from contraforce_sentinel.incidents import IncidentId, is_incident_name
 from contraforce_sentinel.payloads import parse_delivery
 from contraforce_sentinel.telemetry import about, correlation, event, identify, untraced
@@ -46,32 +53,39 @@ async def health(*, headers: Mapping[str, str]) -> Answer:
 
 
 async def reconcile() -> None:
-    """Run the timer's work once; what fails is told in an event and raised to the host."""
+    """Run the timer's work once; what fails all of it is told in an event and raised to the host."""
     try:
         await current_app().reconciler.run()
     except TicketLinkError as error:
         event("reconcile.failed", level=logging.ERROR, error=str(error))
         raise
+    except Exception as error:  # noqa: BLE001 - the host logs what is raised: our words, not a library's
+        event("reconcile.failed", level=logging.ERROR, error=in_our_words(error))
+        raise Unforeseen(error) from None
 
 
 async def _answer(work: Callable[[], Awaitable[Answer]], headers: Mapping[str, str]) -> Answer:
-    """Run one request: correlation in, errors of our own to problem details, everything else to the host."""
+    """Run one request: correlation in, errors to problem details, whatever they are."""
     with about(**correlation(headers)):
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await work()
-        except (TicketLinkError, TimeoutError) as error:
-            if isinstance(error, TimeoutError):
-                error = StoreUnavailable("the link store did not answer in time")
-            answer = answers.for_error(error)
+        except Exception as error:  # noqa: BLE001 - of what nobody foresaw, the type is answered
+            answer = answers.for_error(_ours(error))
             event(
                 "request.refused",
                 level=logging.WARNING,
                 status=answer.status.value,
                 code=str(answer.content["code"]),
-                error=str(error),
+                error=in_our_words(error),
             )
             return answer
+
+
+def _ours(error: Exception) -> TicketLinkError:
+    if isinstance(error, TimeoutError):
+        return StoreUnavailable("the link store did not answer in time")
+    return error if isinstance(error, TicketLinkError) else Unforeseen(error)
 
 
 async def _record(incident_name: str, workspace: str) -> Answer:

@@ -9,7 +9,9 @@ TicketLinkError
 │   ├── WorkspaceNotConfigured    403
 │   └── TicketConflict            409
 ├── StoreUnavailable              503; nothing could be recorded, so the caller should repeat
+├── RecordUnreadable              422; the record of one incident cannot be read, and is left as it is
 ├── StaleLink                     a compare-and-set was lost to another worker
+├── Unforeseen                    whatever nobody thought of: recorded with the incident, by its type alone
 └── UpstreamError                 one answer, or none, of a remote service; decides the record's next state
     ├── UpstreamUnavailable       connect error, timeout, 408, 429, 5xx
     ├── UpstreamUnexpected        a status that is not documented; not repeated within the request
@@ -22,6 +24,7 @@ TicketLinkError
 """
 
 from enum import StrEnum
+from traceback import walk_tb
 
 
 class TicketLinkError(Exception):
@@ -75,6 +78,16 @@ class StoreUnavailable(TicketLinkError):
     """The link store did not do what was asked of it."""
 
 
+class RecordUnreadable(TicketLinkError):
+    """The record of one incident cannot be read by this version; `incident` is the incident's key."""
+
+    def __init__(self, incident: str) -> None:
+        self.incident = incident
+        super().__init__(
+            "the link record of this incident cannot be read by this version; it was left as it is"
+        )
+
+
 class StaleLink(TicketLinkError):
     """The stored record is not the one that was read: another worker changed it in between."""
 
@@ -86,6 +99,30 @@ class Upstream(StrEnum):
     SENTINEL = "sentinel"
     RESOURCE_MANAGER = "resource-manager"
     IDENTITY = "identity"
+
+
+class Unforeseen(TicketLinkError):
+    """An exception that nobody thought of: a defect, ours or a library's.
+
+    `code` is its type, `where` the last line of this package that it came through; its text may quote an
+    answer, and is not kept. `ticket_at_risk`: ContraForce has answered tickets/link with success, and that
+    was not recorded yet.
+    """
+
+    request_id: None = None
+    retry_after_seconds: None = None
+    fields: tuple[str, ...] = ()
+
+    def __init__(self, error: Exception, *, ticket_at_risk: bool = False) -> None:
+        self.code = type(error).__name__
+        self.where = _where(error)
+        self.ticket_at_risk = ticket_at_risk
+        super().__init__(f"unexpected {self.code}")
+
+
+def _where(error: Exception) -> str | None:
+    lines = [f"{frame.f_globals.get('__name__')}:{line}" for frame, line in walk_tb(error.__traceback__)]
+    return next((line for line in reversed(lines) if line.startswith(f"{__package__}.")), None)
 
 
 class UpstreamError(TicketLinkError):
@@ -151,3 +188,15 @@ class UpstreamRejected(UpstreamError):
 
 class UpstreamMalformed(UpstreamError):
     """A success whose body is not what the service documents."""
+
+
+Failure = UpstreamError | Unforeseen
+"""Why a try of an incident did not end well: what its record keeps."""
+
+
+def in_our_words(error: Exception) -> str:
+    """What may be told of any exception: our own text, or type and place of somebody else's."""
+    if isinstance(error, TicketLinkError):
+        return str(error)
+    unforeseen = Unforeseen(error)
+    return f"{unforeseen} at {unforeseen.where}"

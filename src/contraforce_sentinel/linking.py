@@ -9,12 +9,14 @@ from typing import Final
 from uuid import uuid4
 
 from contraforce_sentinel.comments import comment_id, comment_text
-from contraforce_sentinel.contraforce import ContraForce
+from contraforce_sentinel.contraforce import ContraForce, LinkedTicket
 from contraforce_sentinel.errors import (
+    Failure,
     NotAnIncident,
     StaleLink,
     StoreUnavailable,
     TicketConflict,
+    Unforeseen,
     UpstreamError,
 )
 from contraforce_sentinel.incidents import Incident, Severity, skip_reason
@@ -61,7 +63,8 @@ class TicketLinking:
         that is resolved nothing is looked for: most incidents are new, so the claim comes first.
         Idempotent: a linked incident costs no upstream call. Raises
         `WorkspaceNotConfigured`, `NotAnIncident` or `TicketConflict` for a delivery that must be changed,
-        `StoreUnavailable` if nothing could be recorded. Upstream failures are not raised but recorded.
+        `RecordUnreadable`, `StoreUnavailable` if nothing could be recorded, and what a store raises that
+        nobody foresaw. Every other failure, foreseen or not, is not raised but recorded.
         """
         incident, workspace = delivery.incident_id.key, delivery.incident_id.workspace.key
         ids = {"incident": incident, "workspace": workspace}
@@ -75,7 +78,7 @@ class TicketLinking:
         mapping = self._workspaces.require(delivery.incident_id.workspace)
         if known is None and not self._workspaces.is_resolved(mapping):
             known = await self._store.get(delivery.incident_id)
-        resolved: Workspace | UpstreamError | None = None
+        resolved: Workspace | Failure | None = None
         if known is None or (known.ticket is None and self._is_open(known, delivery)):
             resolved = await self._resolve(delivery, mapping, until)
         link, ours = await self._claim(delivery, known)
@@ -90,7 +93,7 @@ class TicketLinking:
 
     async def _resolve(
         self, delivery: Delivery, mapping: WorkspaceMapping, until: float
-    ) -> Workspace | UpstreamError:
+    ) -> Workspace | Failure:
         """Compare the body with the real workspace, before anything is recorded for it.
 
         Raises `NotAnIncident` where they differ; returns the failure if Resource Manager cannot tell.
@@ -99,6 +102,8 @@ class TicketLinking:
             workspace = await self._workspaces.resolve(mapping, until=until)
         except UpstreamError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - recorded with the incident
+            return Unforeseen(error)
         if delivery.customer_id and delivery.customer_id.lower() != str(workspace.customer_id):
             raise NotAnIncident("contradicts the incident's ARM id: workspaceId")
         return workspace
@@ -155,53 +160,74 @@ class TicketLinking:
         delivery: Delivery,
         mapping: WorkspaceMapping,
         until: float,
-        resolved: Workspace | UpstreamError | None,
+        resolved: Workspace | Failure | None,
     ) -> Link:
-        """Do what is owed on a claimed link and store where that ended."""
+        """Do what is owed on a claimed link and store where that ended, whatever happens."""
+        ticket_at_risk = False
         try:
             if link.ticket is None:
-                incident = delivery.incident
-                if incident is None or skip_reason(incident, minimum=self._minimum_severity) is None:
-                    if isinstance(resolved, UpstreamError):
-                        raise resolved
-                    incident = incident or await self._sentinel.get_incident(link.incident_id, until=until)
+                incident = await self._incident(link, delivery, resolved, until)
                 reason = skip_reason(incident, minimum=self._minimum_severity)
                 if reason is not None:
                     return await self._store.replace(link.skipped(reason, now=self._clock()))
                 link = link.model_copy(update={"incident_number": incident.number})
                 if isinstance(resolved, Workspace):
                     link = link.with_wish_of(str(resolved.customer_id))
-                link = await self._obtain_ticket(link, incident, mapping, until)
+                found = await self._link_ticket(link, incident, mapping, until)
+                ticket_at_risk = True
+                link = link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())
+                link = await self._remember(link)
+                ticket_at_risk = False
             link = await self._comment(link, until)
-        except UpstreamError as error:
-            report_failure(link, error)
+        except (StoreUnavailable, StaleLink):
+            raise
+        except Exception as error:  # noqa: BLE001 - recorded, so that it stops nothing else
+            unforeseen = Unforeseen(error, ticket_at_risk=ticket_at_risk)
+            failure = error if isinstance(error, Failure) else unforeseen
+            report_failure(link, failure)
             jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
-            link = link.failed(error, now=self._clock(), jitter=jitter)
+            link = link.failed(failure, now=self._clock(), jitter=jitter)
         return await self._store.replace(link)
 
-    async def _obtain_ticket(
+    async def _incident(
+        self, link: Link, delivery: Delivery, resolved: Workspace | Failure | None, until: float
+    ) -> Incident:
+        """Return what is to be linked, read from Sentinel where the delivery does not say it.
+
+        Raises why the workspace was not resolved, unless what is delivered is skipped anyway.
+        """
+        given = delivery.incident
+        if given is not None and skip_reason(given, minimum=self._minimum_severity) is not None:
+            return given
+        if isinstance(resolved, Failure):
+            raise resolved
+        return given or await self._sentinel.get_incident(link.incident_id, until=until)
+
+    async def _link_ticket(
         self, link: Link, incident: Incident, mapping: WorkspaceMapping, until: float
-    ) -> Link:
-        """Call tickets/link and remember the ticket before anything else happens."""
+    ) -> LinkedTicket:
+        """Call tickets/link."""
         self._sentinel.prepare()
-        found = await self._contraforce.link_ticket(
+        return await self._contraforce.link_ticket(
             mapping.contraforce_workspace_id,
             incident.id,
             number=incident.number,
             ticket_id=link.requested_ticket_id,
             until=until,
         )
+
+    async def _remember(self, link: Link) -> Link:
+        """Store the ticket before anything else happens; where that fails, at least the log has it."""
         try:
-            return await self._store.replace(
-                link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())
-            )
-        except (StoreUnavailable, StaleLink):
+            return await self._store.replace(link)
+        except Exception:
+            assert link.ticket is not None  # noqa: S101 - only ticketed links come here
             event(
                 "ticket.not-recorded",
                 level=logging.ERROR,
-                ticket_system=found.ticket.system,
-                ticket_number=found.ticket.number,
-                contraforce_request_id=found.request_id,
+                ticket_system=link.ticket.system,
+                ticket_number=link.ticket.number,
+                contraforce_request_id=link.request_id,
             )
             raise
 

@@ -26,10 +26,11 @@ from pydantic import (
 )
 
 from contraforce_sentinel.errors import (
+    Failure,
     NoTicketYet,
+    Unforeseen,
     Upstream,
     UpstreamConflict,
-    UpstreamError,
     UpstreamMalformed,
     UpstreamNotFound,
     UpstreamRejected,
@@ -44,6 +45,7 @@ MAX_STEPS: Final = 20
 """How much of its history a record keeps: 4 KB of the 64 KB that a property of Azure Tables may have."""
 
 REVIVED: Final = "replayed"
+UNEXPECTED: Final = "unexpected"
 _MAX_ID_LENGTH: Final = 128
 
 type Clock = Callable[[], datetime]
@@ -152,9 +154,13 @@ _GRANT: Final = Schedule(timedelta(minutes=15), timedelta(minutes=15), None)
 _AT_ONCE: Final = Schedule(timedelta(0), timedelta(0), timedelta(0))
 
 
-def _next_step(error: UpstreamError) -> tuple[str, Schedule]:  # noqa: PLR0911 - a table
+def _next_step(error: Failure) -> tuple[str, Schedule]:  # noqa: C901, PLR0911 - a table
     """Return the reason to record for a failure, and the schedule of the tries that follow it."""
     match error:
+        case Unforeseen(ticket_at_risk=True):  # repeating could make a second ticket
+            return UNEXPECTED, _AT_ONCE
+        case Unforeseen():
+            return UNEXPECTED, _BACKOFF
         case UpstreamUnauthorized():
             return f"{error.upstream}-unauthorized", _GRANT
         case NoTicketYet():
@@ -282,7 +288,7 @@ class Link(_Record):
         changes = {**_NO_FAILURE, "reason": REVIVED}
         return self._after(now, state=state, lease=None, next_try_at=now, **changes).noted()
 
-    def failed(self, error: UpstreamError, *, now: datetime, jitter: float) -> Self:
+    def failed(self, error: Failure, *, now: datetime, jitter: float) -> Self:
         """Record a failure: due again later, or dead.
 
         `jitter` in [0, 1) spreads the wait over 80 to 120 % of it. A failure of another kind than the

@@ -8,6 +8,7 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Final
 
 from contraforce_sentinel.telemetry import measure
@@ -18,17 +19,35 @@ _MARGIN: Final = 1.01
 """A window a little longer than the service's, because requests arrive later than they are sent."""
 
 
+@dataclass(slots=True)
+class _Budget:
+    """Of one subscription: when PUTs were sent, how many are reserved, and who waits for the next."""
+
+    sent: deque[float] = field(default_factory=deque)
+    reserved: int = 0
+    line: asyncio.Lock = field(default_factory=asyncio.Lock)
+    given_back: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def free_at(self, now: float, window_seconds: float) -> float | None:
+        """When there is room for a PUT; None if that is only when a reserved one is given back."""
+        while self.sent and self.sent[0] <= now - window_seconds:
+            self.sent.popleft()
+        room = PUTS - self.reserved
+        if room <= 0:
+            return None
+        return now if len(self.sent) < room else self.sent[len(self.sent) - room] + window_seconds
+
+
 class Pace:
     """The comment PUTs of this process within the last window, by subscription."""
 
     def __init__(self, *, window_seconds: float = WINDOW_SECONDS) -> None:
         self._window_seconds = window_seconds * _MARGIN
-        self._sent: dict[str, deque[float]] = defaultdict(deque)
-        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._budgets: dict[str, _Budget] = defaultdict(_Budget)
 
     def note(self, subscription_id: str) -> None:
         """A comment PUT goes out now."""
-        self._sent[subscription_id].append(asyncio.get_running_loop().time())
+        self._budgets[subscription_id].sent.append(asyncio.get_running_loop().time())
 
     def seconds_for(self, puts: int) -> float:
         """Return how long so many PUTs of one subscription wait for their turns, all together."""
@@ -36,24 +55,38 @@ class Pace:
 
     @asynccontextmanager
     async def turn(self, subscription_id: str, *, until: float) -> AsyncIterator[bool]:
-        """Wait for the one turn of a subscription, and until it has room for a PUT.
+        """Wait, in line, until the subscription has room for a PUT, and reserve it for the block inside.
 
-        Gives False, without more waiting, if that would be after `until` on the loop's clock.
+        Blocks inside run side by side: one that hangs holds one PUT, and nobody in line. Gives False, without
+        more waiting, if there would be room only after `until` on the loop's clock.
         """
-        loop = asyncio.get_running_loop()
-        async with self._turns[subscription_id]:
-            free_at = self._free_at(subscription_id, loop.time())
-            if max(free_at, loop.time()) >= until:
-                yield False
-                return
-            wait_seconds = free_at - loop.time()
-            if wait_seconds > 0:
-                measure("pace.wait", wait_seconds * 1000, subscription=subscription_id)
-            await asyncio.sleep(wait_seconds)
-            yield True
+        budget = self._budgets[subscription_id]
+        async with budget.line:
+            has_room = await self._reserve(budget, subscription_id, until)
+        try:
+            yield has_room
+        finally:
+            if has_room:
+                budget.reserved -= 1
+                budget.given_back.set()
 
-    def _free_at(self, subscription_id: str, now: float) -> float:
-        sent = self._sent[subscription_id]
-        while sent and sent[0] <= now - self._window_seconds:
-            sent.popleft()
-        return now if len(sent) < PUTS else sent[len(sent) - PUTS] + self._window_seconds
+    async def _reserve(self, budget: _Budget, subscription_id: str, until: float) -> bool:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            now = loop.time()
+            free_at = budget.free_at(now, self._window_seconds)
+            if (now if free_at is None else max(free_at, now)) >= until:
+                return False
+            if free_at is not None and free_at <= now:
+                break
+            budget.given_back.clear()
+            try:
+                async with asyncio.timeout_at(min(until, free_at or until)):
+                    await budget.given_back.wait()
+            except TimeoutError:
+                continue
+        if now > began:
+            measure("pace.wait", (now - began) * 1000, subscription=subscription_id)
+        budget.reserved += 1
+        return True

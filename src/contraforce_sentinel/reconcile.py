@@ -1,28 +1,33 @@
 """The timer's work: links that are due, then incidents that no delivery told of, then old records.
 
-Workspaces run side by side; a failure in one never stops another. What the time of a run does not suffice for
-stays due, oldest first, for the next.
+Workspaces run side by side. What fails, foreseen or not, stops only itself: a try, an incident, a step of one
+workspace. What the time of a run does not suffice for stays due, oldest first, for the next.
 """
 
 import asyncio
-import logging
-from collections import Counter
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from contraforce_sentinel.errors import StaleLink, StoreUnavailable, UpstreamError
+from contraforce_sentinel.errors import StaleLink
 from contraforce_sentinel.incidents import Incident, Severity, WorkspaceId, skip_reason
 from contraforce_sentinel.linking import TicketLinking
 from contraforce_sentinel.links import Clock, Link, LinkState
+from contraforce_sentinel.outages import Outages
 from contraforce_sentinel.pacing import PUTS, Pace
 from contraforce_sentinel.payloads import Delivery
-from contraforce_sentinel.reports import report_link, report_run
+from contraforce_sentinel.reports import (
+    report_link,
+    report_link_failure,
+    report_run,
+    report_unreadable,
+    report_workspace_failure,
+)
 from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.stores import Backlog, LinkStore, TimerRun
-from contraforce_sentinel.telemetry import about, event, untraced
+from contraforce_sentinel.telemetry import about, untraced
 
 RUN_SECONDS: Final = 240.0
 """A run stops itself well before the host does (host.json: 5 minutes)."""
@@ -31,48 +36,8 @@ OVERLAP: Final = timedelta(hours=1)
 """Discovery looks again at what was created this long before the watermark: rules and lists may lag."""
 
 _CONCURRENCY: Final = 20
-_DUE_PER_WORKSPACE: Final = 4 * PUTS
+DUE_PER_WORKSPACE: Final = 4 * PUTS
 _REMOVED_AT_ONCE: Final = 100
-_FAILURES_OF_AN_OUTAGE: Final = 3
-_EVERYWHERE: Final = frozenset({"contraforce-unavailable", "identity-unavailable", "identity-unauthorized"})
-_BEFORE_THE_TICKET: Final = frozenset(
-    {
-        "contraforce-unavailable",
-        "contraforce-unauthorized",
-        "resource-manager-unavailable",
-        "resource-manager-unauthorized",
-        "workspace-not-found",
-    }
-)
-_ALWAYS: Final = frozenset(
-    {"identity-unavailable", "identity-unauthorized", "sentinel-unavailable", "sentinel-unauthorized"}
-)
-
-
-class Outages:
-    """Failures in a row, by reason and, where the reason is not the same for all, by workspace."""
-
-    def __init__(self) -> None:
-        self._in_a_row: Counter[str] = Counter()
-
-    def note(self, link: Link) -> None:
-        """Learn from a link that was just tried."""
-        reasons = _ALWAYS | _BEFORE_THE_TICKET
-        if link.state in {LinkState.PENDING, LinkState.TICKETED} and link.reason in reasons:
-            self._in_a_row[_place(link.reason, link.incident_id.workspace)] += 1
-        else:
-            for reason in reasons:
-                self._in_a_row.pop(_place(reason, link.incident_id.workspace), None)
-
-    def affect(self, link: Link) -> bool:
-        """Whether an upstream that this link needs is down: then it is left alone for this run."""
-        needed = _ALWAYS if link.state is LinkState.TICKETED else _ALWAYS | _BEFORE_THE_TICKET
-        workspace = link.incident_id.workspace
-        return any(self._in_a_row[_place(reason, workspace)] >= _FAILURES_OF_AN_OUTAGE for reason in needed)
-
-
-def _place(reason: str, workspace: WorkspaceId) -> str:
-    return reason if reason in _EVERYWHERE else f"{reason} {workspace.key}"
 
 
 @dataclass(slots=True)
@@ -88,7 +53,8 @@ class _Run:
     linked: int = 0
     discovered: int = 0
     removed: int = 0
-    failed_workspaces: int = 0
+    failed: set[str] = field(default_factory=set)
+    unreadable: set[str] = field(default_factory=set)
 
     def is_over(self) -> bool:
         return asyncio.get_running_loop().time() >= self.until
@@ -119,6 +85,7 @@ class Reconciler:
         self._lookback = lookback
         self._retention = retention
         self._clock = clock
+        self._told: set[str] = set()
 
     async def run(self) -> TimerRun:
         """Run once, for at most `RUN_SECONDS`. Raises `StoreUnavailable` if the report cannot be kept."""
@@ -130,11 +97,7 @@ class Reconciler:
             until=asyncio.get_running_loop().time() + RUN_SECONDS,
             is_first_of_the_day=last is None or last.started_at.date() != now.date(),
         )
-        served = await asyncio.gather(
-            *(self._serve(workspace, run) for workspace in self._workspaces), return_exceptions=True
-        )
-        with untraced():
-            backlogs = await asyncio.gather(*map(self._store.backlog, self._workspaces))
+        backlogs = await asyncio.gather(*(self._serve(workspace, run) for workspace in self._workspaces))
         dues = [backlog.oldest_due_at for backlog in backlogs if backlog.oldest_due_at]
         done = TimerRun(
             started_at=run.started_at,
@@ -143,42 +106,52 @@ class Reconciler:
             linked=run.linked,
             discovered=run.discovered,
             removed=run.removed,
-            failed_workspaces=run.failed_workspaces,
+            failed_workspaces=len(run.failed),
+            unreadable=len(run.unreadable),
             backlog=Backlog(oldest_due_at=min(dues, default=None), dead=sum(b.dead for b in backlogs)),
         )
         with untraced():
             await self._store.save_run(done)
         report_run(done)
-        for unforeseen in filter(None, served):  # a defect of ours: told by the host, after the others' work
-            raise unforeseen
         return done
 
-    async def _serve(self, workspace: WorkspaceId, run: _Run) -> None:
-        """Do all of one workspace's work; its failure is counted and told, and stays its own."""
+    async def _serve(self, workspace: WorkspaceId, run: _Run) -> Backlog:
+        """Do all of one workspace's work, and return what it left; a step that fails stops no other step."""
+        found: dict[str, Incident] = {}
+        backlog = Backlog()
         with about(workspace=workspace.key):
-            try:
-                await self._try_due(workspace, {}, run)
-                with untraced():
-                    found = await self._discover(workspace, run)
+            with self._apart(workspace, run):
                 await self._try_due(workspace, found, run)
-                if run.is_first_of_the_day:
-                    with untraced():
-                        await self._remove_old(workspace, run)
-            except (UpstreamError, StoreUnavailable) as error:
-                run.failed_workspaces += 1
-                event(
-                    "reconcile.workspace-failed",
-                    level=logging.ERROR,
-                    error=str(error),
-                    advice=error.advice if isinstance(error, UpstreamError) else None,
-                )
+            has_seen_all = False
+            with self._apart(workspace, run), untraced():
+                has_seen_all = await self._discover(workspace, found, run)
+            if found:
+                with self._apart(workspace, run):
+                    await self._try_due(workspace, found, run)
+            if run.is_first_of_the_day and has_seen_all:
+                with self._apart(workspace, run), untraced():
+                    await self._remove_old(workspace, run)
+            with self._apart(workspace, run), untraced():
+                backlog = await self._store.backlog(workspace)
+        return backlog
+
+    @contextmanager
+    def _apart(self, workspace: WorkspaceId, run: _Run) -> Iterator[None]:
+        """What fails inside is counted once for the workspace and told, and goes no further."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this step's alone
+            if workspace.key not in run.failed:
+                report_workspace_failure(error)
+            run.failed.add(workspace.key)
 
     async def _try_due(self, workspace: WorkspaceId, found: dict[str, Incident], run: _Run) -> None:
         """Try the due links in turn; one that was just found needs no second look at its incident."""
         with untraced():
-            due = await self._store.due(workspace, now=self._clock(), limit=_DUE_PER_WORKSPACE)
-        for link in due:
-            if run.outages.affect(link):
+            due = await self._store.due(workspace, now=self._clock(), limit=DUE_PER_WORKSPACE)
+        self._tell_unreadable(due.unreadable, run)
+        for link in due.links:
+            if run.outages.affect(workspace, has_ticket=link.ticket is not None):
                 continue
             async with self._pace.turn(workspace.subscription_id, until=run.until) as has_room:
                 if not has_room:
@@ -191,32 +164,49 @@ class Reconciler:
         delivery = Delivery(incident_id=link.incident_id, incident=incident)
         try:
             outcome = await self._linking.link(delivery, trigger="timer", known=link)
-        except StoreUnavailable as error:
-            event(
-                "reconcile.link-failed", level=logging.ERROR, incident=link.incident_id.key, error=str(error)
-            )
+        except Exception as error:  # noqa: BLE001 - it is this incident's alone
+            report_link_failure(link.incident_id, error)
             return
         run.outages.note(outcome.link)
         run.linked += outcome.link.state is LinkState.LINKED and not outcome.already_linked
 
-    async def _discover(self, workspace: WorkspaceId, run: _Run) -> dict[str, Incident]:
-        """Put every incident that is not in the store there; return those that are to be linked."""
+    def _tell_unreadable(self, incidents: Iterable[str], run: _Run) -> None:
+        """Count records that cannot be read, and tell each once a process."""
+        for incident in incidents:
+            run.unreadable.add(incident)
+            if incident not in self._told:
+                self._told.add(incident)
+                report_unreadable(incident)
+
+    async def _discover(self, workspace: WorkspaceId, found: dict[str, Incident], run: _Run) -> bool:
+        """Put every incident that is not in the store there; add those that are to be linked to `found`.
+
+        The watermark passes no incident that could not be put there. Returns whether all of them were.
+        """
         since = await self._sees_since(workspace)
-        found: dict[str, Incident] = {}
+        has_all = True
         if run.is_over():
-            return found
+            return False
         async for page in self._sentinel.list_incidents(workspace, since=since, until=run.until):
             known = await self._store.known([incident.id for incident in page])
             for incident in page:
-                if incident.id.key not in known and await self._record(incident):
+                if incident.id.key in known:
+                    continue
+                try:
+                    is_to_be_linked = await self._record(incident)
+                except Exception as error:  # noqa: BLE001 - it is this incident's alone
+                    has_all = False
+                    report_link_failure(incident.id, error)
+                    continue
+                if is_to_be_linked:
                     found[incident.id.key] = incident
                     run.discovered += 1
             created = [incident.created_at for incident in page if incident.created_at]
-            if created:  # everything on this page is in the store now
+            if created and has_all:  # everything up to here is in the store now
                 await self._store.move_watermark(workspace, max(created))
             if run.is_over():
                 break
-        return found
+        return has_all
 
     async def _sees_since(self, workspace: WorkspaceId) -> datetime:
         """Return from which creation time on discovery looks at incidents.
@@ -255,10 +245,20 @@ class Reconciler:
         """
         unseen = await self._sees_since(workspace) - OVERLAP
         before = min(self._clock() - self._retention, unseen)
-        batch: list[Link] | None = None
-        while not run.is_over() and (batch is None or len(batch) == _REMOVED_AT_ONCE):
+        is_done = False
+        while not run.is_over() and not is_done:
             batch = await self._store.expired(workspace, before=before, limit=_REMOVED_AT_ONCE)
-            for link in batch:
-                with suppress(StaleLink):  # a delivery has just used it
-                    await self._store.delete(link)
-                    run.removed += 1
+            removed = [await self._remove(link) for link in batch.links]
+            run.removed += sum(removed)
+            is_done = len(batch.links) < _REMOVED_AT_ONCE or not any(removed)
+
+    async def _remove(self, link: Link) -> bool:
+        """Remove one record; say whether it is gone."""
+        try:
+            await self._store.delete(link)
+        except StaleLink:  # a delivery has just used it
+            return False
+        except Exception as error:  # noqa: BLE001 - it is this record's alone
+            report_link_failure(link.incident_id, error)
+            return False
+        return True

@@ -2,7 +2,17 @@
 
 import logging
 
-from contraforce_sentinel.errors import Upstream, UpstreamError, UpstreamUnauthorized, UpstreamUnavailable
+from contraforce_sentinel.errors import (
+    Failure,
+    RecordUnreadable,
+    Unforeseen,
+    Upstream,
+    UpstreamError,
+    UpstreamUnauthorized,
+    UpstreamUnavailable,
+    in_our_words,
+)
+from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.stores import TimerRun
 from contraforce_sentinel.telemetry import event, measure
@@ -32,8 +42,19 @@ def report_link(link: Link, *, trigger: str, seconds: float, claimed: bool) -> N
     measure("link.duration", seconds * 1000, outcome=link.state, trigger=trigger)
 
 
-def report_failure(link: Link, error: UpstreamError) -> None:
+def report_failure(link: Link, error: Failure) -> None:
     """Tell why a try of an incident failed, and what a person has to grant or look at."""
+    if isinstance(error, Unforeseen):
+        event(
+            "link.unexpected",
+            level=logging.ERROR,
+            incident=link.incident_id.key,
+            incident_number=link.incident_number,
+            workspace=link.incident_id.workspace.key,
+            error=error.code,
+            where=error.where,
+        )
+        return
     match error:
         case UpstreamUnauthorized():
             name = "upstream.unauthorized"
@@ -59,6 +80,22 @@ def report_failure(link: Link, error: UpstreamError) -> None:
     )
 
 
+def report_link_failure(incident_id: IncidentId, error: Exception) -> None:
+    """Tell that a try could not even be recorded, or a record not be made or removed."""
+    event("reconcile.link-failed", level=logging.ERROR, incident=incident_id.key, error=in_our_words(error))
+
+
+def report_unreadable(incident: str) -> None:
+    """Tell that the record of the incident of this key cannot be read."""
+    event("record.unreadable", level=logging.ERROR, incident=incident, error=str(RecordUnreadable(incident)))
+
+
+def report_workspace_failure(error: Exception) -> None:
+    """Tell that a step of a workspace's work failed."""
+    advice = error.advice if isinstance(error, UpstreamError) else None
+    event("reconcile.workspace-failed", level=logging.ERROR, error=in_our_words(error), advice=advice)
+
+
 def report_run(done: TimerRun) -> None:
     """Tell what a run of the timer did, and the backlog that it left."""
     due, dead = done.backlog.oldest_due_at, done.backlog.dead
@@ -70,6 +107,7 @@ def report_run(done: TimerRun) -> None:
         discovered=done.discovered,
         removed=done.removed,
         failed_workspaces=done.failed_workspaces,
+        unreadable=done.unreadable,
         dead=dead,
         oldest_due_at=due.isoformat() if due else None,
         oldest_due_seconds=round(waiting_seconds),

@@ -60,6 +60,15 @@ _TOKEN_SECONDS: Final = 10
 _IDENTITY_ADVICE: Final = "assign the managed identity to the app, and set AZURE_CLIENT_ID to its client id"
 _SIGN_IN_ADVICE: Final = "sign in with az login, in the tenant of the workspaces"
 _USER_AGENT: Final = f"contraforce-sentinel/{VERSION}"
+# What the SDKs raise for JSON of another shape, or nested too deep.
+_MISREAD: Final = (
+    DeserializationError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+)
 _KINDS: Final[dict[int, type[UpstreamError]]] = {
     HTTPStatus.UNAUTHORIZED: UpstreamUnauthorized,
     HTTPStatus.FORBIDDEN: UpstreamUnauthorized,
@@ -155,8 +164,15 @@ class ResourceManager:
                 return await request()
             except AzureError as error:
                 raise _translate(error, upstream=upstream, advice=advice) from error
-            except (DeserializationError, ValueError, TypeError, AttributeError, KeyError) as error:
-                # what the SDK's deserializer raises for JSON of another shape
+            except (
+                DeserializationError,
+                ValueError,
+                TypeError,
+                AttributeError,
+                LookupError,
+                RecursionError,
+            ) as error:
+                # what the SDK's deserializer raises for JSON of another shape, or nested too deep
                 raise UpstreamMalformed("an answer of an unknown shape", upstream=upstream) from error
 
         return await call_with_retries(once, upstream=upstream, until=until, idempotent=True)
@@ -189,7 +205,7 @@ class _Identity:
             raise _identity_unavailable("timeout") from None
         except ClientAuthenticationError as error:
             raise _identity_error(error, advice=self._advice) from None
-        except (AzureError, ValueError, TypeError, KeyError) as error:
+        except (AzureError, *_MISREAD) as error:
             raise _identity_unavailable(type(error).__name__) from None
         return token
 

@@ -58,6 +58,8 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = {
     "upstream.unavailable": _FAILURE,
     "upstream.failed": _FAILURE,
     "upstream.throttled": frozenset({"upstream", "status", "retry_after_seconds"}),
+    "link.unexpected": frozenset({"error", "where"}),
+    "record.unreadable": frozenset({"error"}),
     "reconcile.run": frozenset(
         {
             "tried",
@@ -65,6 +67,7 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = {
             "discovered",
             "removed",
             "failed_workspaces",
+            "unreadable",
             "dead",
             "oldest_due_at",
             "oldest_due_seconds",

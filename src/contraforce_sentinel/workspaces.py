@@ -9,18 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from async_lru import alru_cache
 from pydantic import BaseModel, ValidationError
 
 from contraforce_sentinel.errors import (
     Upstream,
     UpstreamMalformed,
-    UpstreamUnavailable,
     WorkspaceNotConfigured,
 )
 from contraforce_sentinel.incidents import WorkspaceId
 from contraforce_sentinel.resource_manager import ResourceManager
-from contraforce_sentinel.retries import deadline
 from contraforce_sentinel.settings import WorkspaceMapping
 
 CACHE_SECONDS: Final = 3600.0
@@ -47,12 +44,12 @@ class _Resource(BaseModel, hide_input_in_errors=True):
 
 
 class Workspaces:
-    """The configured workspaces; `resolve` asks Resource Manager at most once an hour for each."""
+    """The configured workspaces; what Resource Manager says of one is kept for an hour."""
 
     def __init__(self, mappings: Iterable[WorkspaceMapping], *, resource_manager: ResourceManager) -> None:
         self._mappings = {mapping.workspace.key: mapping for mapping in mappings}
         self._resource_manager = resource_manager
-        self._cached = alru_cache(maxsize=None, ttl=CACHE_SECONDS)(self._get)
+        self._resolved: dict[str, tuple[Workspace, float]] = {}
 
     def require(self, workspace_id: WorkspaceId) -> WorkspaceMapping:
         """Return the customer of a workspace; raise `WorkspaceNotConfigured` for any other."""
@@ -69,26 +66,24 @@ class Workspaces:
 
     def is_resolved(self, mapping: WorkspaceMapping) -> bool:
         """Whether `resolve` answers without asking Resource Manager anew."""
-        return self._cached.cache_contains(mapping.workspace)
+        _, until = self._resolved.get(mapping.workspace.key, (None, 0.0))
+        return asyncio.get_running_loop().time() < until
 
     async def resolve(self, mapping: WorkspaceMapping, *, until: float) -> Workspace:
-        """Return the workspace; concurrent calls share one request. Raises `UpstreamError`."""
-        try:
-            async with asyncio.timeout_at(until):
-                return await self._cached(mapping.workspace)
-        except TimeoutError as error:
-            raise UpstreamUnavailable(
-                "no answer within the time of this request", upstream=Upstream.RESOURCE_MANAGER
-            ) from error
+        """Return the workspace. Raises `UpstreamError`.
 
-    async def close(self) -> None:
-        """Cancel what is under way; idempotent."""
-        await self._cached.cache_close()
-        self._cached.cache_clear()
+        Each caller asks for itself until one has an answer: nobody waits for a request of an outage.
+        """
+        if self.is_resolved(mapping):
+            return self._resolved[mapping.workspace.key][0]
+        workspace = await self._get(mapping.workspace, until)
+        kept_until = asyncio.get_running_loop().time() + CACHE_SECONDS
+        self._resolved[mapping.workspace.key] = workspace, kept_until
+        return workspace
 
-    async def _get(self, workspace_id: WorkspaceId) -> Workspace:
+    async def _get(self, workspace_id: WorkspaceId, until: float) -> Workspace:
         document = await self._resource_manager.get(
-            workspace_id.arm_id, api_version=_API_VERSION, advice=_ADVICE, until=deadline()
+            workspace_id.arm_id, api_version=_API_VERSION, advice=_ADVICE, until=until
         )
         try:
             found = _Resource.model_validate(document)

@@ -10,14 +10,17 @@ from typing import Final
 
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.cli.render import counts_content, duration, open_console, show_counts, show_json
+from contraforce_sentinel.errors import RecordUnreadable
 from contraforce_sentinel.incidents import Incident, WorkspaceId, skip_reason
 from contraforce_sentinel.links import LinkState
 from contraforce_sentinel.payloads import Delivery
+from contraforce_sentinel.reports import report_unreadable
 
 SECONDS_A_LINK: Final = 1.0
 """What the estimate takes one link for: a call to ContraForce and one to Sentinel. Not a measurement."""
 
 _READS_AT_ONCE: Final = 16
+_UNREADABLE: Final = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,9 @@ async def make_plan(app: App, workspace: WorkspaceId, choice: Choice) -> Plan:
         taken = [incident for incident in page if choice.takes(incident)]
         for incident, state in zip(taken, await _states(app, taken, exists=exists), strict=True):
             reason = skip_reason(incident, minimum=app.settings.minimum_severity)
-            if state in {LinkState.LINKED, LinkState.DEAD}:
+            if state == _UNREADABLE:
+                plan.settled["refused", "the record cannot be read"] += 1
+            elif state in {LinkState.LINKED, LinkState.DEAD}:
                 plan.settled[state, "before this run"] += 1
             elif reason is not None and state in {None, LinkState.SKIPPED}:
                 plan.settled[LinkState.SKIPPED, reason] += 1
@@ -68,13 +73,17 @@ async def make_plan(app: App, workspace: WorkspaceId, choice: Choice) -> Plan:
     return plan
 
 
-async def _states(app: App, incidents: list[Incident], *, exists: bool) -> list[LinkState | None]:
+async def _states(app: App, incidents: list[Incident], *, exists: bool) -> list[str | None]:
     """Return where the links of incidents stand, None for those without a record."""
     places = asyncio.Semaphore(_READS_AT_ONCE)
 
-    async def state(incident: Incident) -> LinkState | None:
+    async def state(incident: Incident) -> str | None:
         async with places:
-            link = await app.store.get(incident.id)
+            try:
+                link = await app.store.get(incident.id)
+            except RecordUnreadable:
+                report_unreadable(incident.id.key)
+                return _UNREADABLE
             return link.state if link else None
 
     return list(await asyncio.gather(*map(state, incidents))) if exists else [None] * len(incidents)

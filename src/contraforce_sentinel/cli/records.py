@@ -11,32 +11,42 @@ from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.cli.render import literal, moment, show_table
 from contraforce_sentinel.incidents import WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
+from contraforce_sentinel.reconcile import DUE_PER_WORKSPACE
+from contraforce_sentinel.reports import report_unreadable
+from contraforce_sentinel.stores import Found
 
 _PAGE: Final = 200
 
 
 async def links_in_state(app: App, workspace: WorkspaceId, state: LinkState) -> AsyncIterator[Link]:
-    """Yield a workspace's links in a state, page by page. Raises `StoreUnavailable`."""
+    """Yield a workspace's links in a state, page by page. Raises `StoreUnavailable`.
+
+    Records that cannot be read are told, and passed over.
+    """
     after: str | None = "" if await app.store.exists() else None
     while after is not None:
         page = await app.store.in_state(workspace, state, after=after, limit=_PAGE)
-        for link in page:
+        for incident in page.unreadable:
+            report_unreadable(incident)
+        for link in page.links:
             yield link
-        after = page[-1].incident_id.name if len(page) == _PAGE else None
+        after = page.links[-1].incident_id.name if len(page.links) == _PAGE else None
 
 
 async def overview(app: App, workspaces: Iterable[WorkspaceId]) -> dict[str, Any]:
-    """Return what is owed and what is dead, by workspace, and the timer's last run; reads no records."""
+    """Return what is owed and what is dead, by workspace, and the timer's last run; reads what is due."""
     exists = await app.store.exists()
     now = datetime.now(UTC)
     rows = []
     for workspace in workspaces:
         backlog = await app.store.backlog(workspace) if exists else None
+        found = await app.store.due(workspace, now=now, limit=DUE_PER_WORKSPACE) if exists else Found()
         due = backlog.oldest_due_at if backlog else None
         rows.append(
             {
                 "workspace": workspace.arm_id,
                 "dead": backlog.dead if backlog else 0,
+                "unreadable": len(found.unreadable),
                 "nextDueAt": due.isoformat() if due else None,
             }
         )
@@ -50,11 +60,12 @@ def show_overview(console: Console, found: dict[str, Any]) -> None:
         (
             row["workspace"].rsplit("/", 1)[-1],
             str(row["dead"]),
+            str(row["unreadable"]),
             moment(datetime.fromisoformat(row["nextDueAt"]) if row["nextDueAt"] else None) or "nothing owed",
         )
         for row in found["workspaces"]
     ]
-    show_table(console, ("workspace", "dead", "next try"), rows)
+    show_table(console, ("workspace", "dead", "unreadable", "next try"), rows)
     run = found["lastTimerRun"]
     if run is None:
         console.print("The timer has not run yet with this link store.")
@@ -62,7 +73,8 @@ def show_overview(console: Console, found: dict[str, Any]) -> None:
     finished = moment(datetime.fromisoformat(run["finishedAt"]))
     console.print(
         f"Timer: last run ended {finished}, tried {run['tried']}, linked {run['linked']},"
-        f" discovered {run['discovered']}, failed workspaces {run['failedWorkspaces']}."
+        f" discovered {run['discovered']}, failed workspaces {run['failedWorkspaces']},"
+        f" unreadable records {found['unreadable']}."
     )
 
 

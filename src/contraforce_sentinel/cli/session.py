@@ -28,7 +28,7 @@ from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.telemetry import quieten_libraries
 
 # What no record keeps and nobody else tells: an incident left out, and a ticket that only the log knows.
-_TOLD_EVENTS: Final = frozenset({"discovery.unreadable", "ticket.not-recorded"})
+_TOLD_EVENTS: Final = frozenset({"discovery.unreadable", "record.unreadable", "ticket.not-recorded"})
 
 
 class _Told(logging.Handler):

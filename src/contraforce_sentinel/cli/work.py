@@ -14,10 +14,10 @@ from typing import Final
 
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.cli.exits import Exit
-from contraforce_sentinel.errors import DeliveryError, TicketConflict
+from contraforce_sentinel.errors import StoreUnavailable, in_our_words
 from contraforce_sentinel.links import Link, LinkState, Outcome
+from contraforce_sentinel.outages import Outages
 from contraforce_sentinel.payloads import Delivery
-from contraforce_sentinel.reconcile import Outages
 
 TRIGGER: Final = "operator"
 _ROUNDS: Final = 3
@@ -74,14 +74,18 @@ async def link_all(
 ) -> None:
     """Link many, in their order, counting each in `tally`; `advance` is called after each that is settled.
 
-    Stops where an upstream fails three times in a row: what is left is in Sentinel still, for another run.
+    Where an upstream fails three times in a row, the rest of that workspace is left out: it is in Sentinel
+    still, for another run.
     """
     outages = Outages()
     todo = list(deliveries)
     for _ in range(_ROUNDS):
         again: list[Delivery] = []
         for delivery in todo:
-            async with app.pace.turn(delivery.incident_id.workspace.subscription_id, until=math.inf):
+            workspace = delivery.incident_id.workspace
+            if outages.affect(workspace, has_ticket=False):
+                continue
+            async with app.pace.turn(workspace.subscription_id, until=math.inf):
                 link = await _link(app, delivery, tally)
             if link is not None and (wait := _seconds_to_wait(link)) is not None:
                 again.append(delivery)
@@ -93,9 +97,9 @@ async def link_all(
                 continue
             tally.add(link.state, link.reason)
             outages.note(link)
-            if outages.affect(link):
-                tally.stopped = f"{link.reason}, three times in a row"
-                return
+            if outages.affect(workspace, has_ticket=False):
+                told = f"{link.reason} in {workspace.name}, three times in a row"
+                tally.stopped = f"{tally.stopped}; {told}" if tally.stopped else told
         if not again:
             return
         todo = await _when_free(app, again)
@@ -121,8 +125,10 @@ async def _link(app: App, delivery: Delivery, tally: Tally) -> Link | None:
         if settled is not None:
             tally.add(settled.state, settled.reason)
         raise
-    except (DeliveryError, TicketConflict) as error:
-        tally.add("refused", str(error))
+    except StoreUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 - it is this incident's alone
+        tally.add("refused", in_our_words(error))
         return None
 
 

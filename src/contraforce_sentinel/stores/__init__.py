@@ -4,11 +4,13 @@ One contract test suite runs over all of them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from contraforce_sentinel.errors import NotAnIncident, RecordUnreadable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
 
@@ -22,8 +24,22 @@ class Backlog(BaseModel):
     dead: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Links that were asked for, in order, and the keys of the incidents whose records cannot be read.
+
+    Those count against no limit, so that they hide no others.
+    """
+
+    links: list[Link] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
 class TimerRun(BaseModel):
-    """What one run of the timer did, and the backlog that it left."""
+    """What one run of the timer did, and the backlog that it left.
+
+    `unreadable` are the due records that it had to pass over.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -34,20 +50,33 @@ class TimerRun(BaseModel):
     discovered: int = 0
     removed: int = 0
     failed_workspaces: int = 0
+    unreadable: int = 0
     backlog: Backlog = Backlog()
+
+
+def read_record(record: object, *, incident: str, version: str) -> Link:
+    """Read the stored JSON of the incident of this key. Raises `RecordUnreadable`, also for another's."""
+    try:
+        link = Link.model_validate_json(str(record))
+    except (ValidationError, NotAnIncident):
+        raise RecordUnreadable(incident) from None
+    if link.incident_id.key != incident:
+        raise RecordUnreadable(incident)
+    return link.model_copy(update={"version": version})
 
 
 class LinkStore(Protocol):
     """Where links are kept: one record per incident, changed only by compare-and-set.
 
-    Every method raises `StoreUnavailable` when the store does not do its work.
+    Every method raises `StoreUnavailable` when the store does not do its work. A record that this version
+    cannot read is never changed.
     """
 
     async def insert(self, link: Link) -> Link | None:
         """Store a new record and return it as stored; None, and no effect, if the incident has one."""
 
     async def get(self, incident_id: IncidentId) -> Link | None:
-        """Return the incident's record, None if there is none."""
+        """Return the incident's record, None if there is none. Raises `RecordUnreadable`."""
 
     async def replace(self, link: Link) -> Link:
         """Store a changed record; raise `StaleLink` if it is not the one that was read any more."""
@@ -58,18 +87,16 @@ class LinkStore(Protocol):
     async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
         """Return the keys of those incidents that have a record; reads in bounded batches."""
 
-    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
+    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
         """Return a workspace's links whose next try has come, longest waiting first; reads no others."""
 
-    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
+    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         """Return some of a workspace's linked and skipped records that were made before a moment."""
 
-    async def in_state(
-        self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int
-    ) -> list[Link]:
+    async def in_state(self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int) -> Found:
         """Return some of a workspace's links in a state, in the order of their incidents' names.
 
-        The next page is asked for `after` the name of the last incident of this one, the first one after "".
+        The next page is asked for `after` the name of the last link of this one, the first one after "".
         """
 
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:

@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from pydantic import ValidationError
-
-from contraforce_sentinel.errors import NotAnIncident, StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
+from contraforce_sentinel.stores import read_record
 
 type Entity = dict[str, Any]
 
@@ -51,13 +49,12 @@ def to_entity(link: Link) -> Entity:
     }
 
 
-def to_link(entity: Any) -> Link:
-    """Read a stored link. Raises `StoreUnavailable` if this version cannot."""
-    try:
-        link = Link.model_validate_json(entity["record"])
-    except (ValidationError, NotAnIncident, KeyError):
-        raise StoreUnavailable("a record of the table link store cannot be read by this version") from None
-    return link.model_copy(update={"version": version_of(str(entity.metadata["etag"]), index_row(link))})
+def to_link(entity: Any, workspace_id: WorkspaceId) -> Link:
+    """Read a stored link. Raises `RecordUnreadable`."""
+    incident = IncidentId(workspace_id, entity["RowKey"].removeprefix("link-")).key
+    link = read_record(entity.get("record"), incident=incident, version="")
+    version = version_of(str(entity.metadata["etag"]), index_row(link))
+    return link.model_copy(update={"version": version})
 
 
 def version_of(etag: str, index: str | None) -> str:

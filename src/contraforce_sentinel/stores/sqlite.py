@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from itertools import batched
@@ -11,10 +12,10 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from contraforce_sentinel.errors import NotAnIncident, StaleLink, StoreUnavailable
+from contraforce_sentinel.errors import RecordUnreadable, StaleLink
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores import Backlog, TimerRun
+from contraforce_sentinel.stores import Backlog, Found, TimerRun, read_record
 from contraforce_sentinel.stores.sqlite_file import SqliteFile
 
 _BATCH: Final = 500
@@ -45,7 +46,7 @@ class SqliteLinkStore:
         """See `LinkStore.get`."""
         row = await self._file.run(
             lambda db: db.execute(
-                "SELECT version, record FROM links WHERE incident = ?", (incident_id.key,)
+                "SELECT incident, version, record FROM links WHERE incident = ?", (incident_id.key,)
             ).fetchone()
         )
         return None if row is None else _link(row)
@@ -86,37 +87,31 @@ class SqliteLinkStore:
             found |= await self._file.run(partial(_select_known, batch))
         return found
 
-    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
+    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
         """See `LinkStore.due`."""
-        return await self._links(
-            "SELECT version, record FROM links WHERE workspace = ? AND next_try_at <= ?"
-            " ORDER BY next_try_at LIMIT ?",
-            workspace_id.key,
-            _text(now),
-            limit,
+        return await self._find(
+            "SELECT incident, version, record FROM links WHERE workspace = ? AND next_try_at <= ?"
+            " ORDER BY next_try_at",
+            (workspace_id.key, _text(now)),
+            limit=limit,
         )
 
-    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
+    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         """See `LinkStore.expired`."""
-        return await self._links(
-            "SELECT version, record FROM links WHERE workspace = ? AND state IN ('linked', 'skipped')"
-            " AND created_at < ? ORDER BY created_at LIMIT ?",
-            workspace_id.key,
-            _text(before),
-            limit,
+        return await self._find(
+            "SELECT incident, version, record FROM links"
+            " WHERE workspace = ? AND state IN ('linked', 'skipped') AND created_at < ? ORDER BY created_at",
+            (workspace_id.key, _text(before)),
+            limit=limit,
         )
 
-    async def in_state(
-        self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int
-    ) -> list[Link]:
+    async def in_state(self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int) -> Found:
         """See `LinkStore.in_state`."""
-        return await self._links(
-            "SELECT version, record FROM links WHERE workspace = ? AND state = ? AND incident > ?"
-            " ORDER BY incident LIMIT ?",
-            workspace_id.key,
-            state,
-            IncidentId(workspace_id, after).key,
-            limit,
+        return await self._find(
+            "SELECT incident, version, record FROM links WHERE workspace = ? AND state = ? AND incident > ?"
+            " ORDER BY incident",
+            (workspace_id.key, state, IncidentId(workspace_id, after).key),
+            limit=limit,
         )
 
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
@@ -175,15 +170,27 @@ class SqliteLinkStore:
         """See `LinkStore.close`."""
         await self._file.close()
 
-    async def _links(self, query: str, *parameters: object) -> list[Link]:
-        return [
-            _link(row) for row in await self._file.run(lambda db: db.execute(query, parameters).fetchall())
-        ]
+    async def _find(self, query: str, parameters: tuple[str, ...], *, limit: int) -> Found:
+        return await self._file.run(partial(_select, query, parameters, limit))
 
 
 def _take_write_lock(db: sqlite3.Connection) -> None:
     if not db.in_transaction:  # else it is held
         db.executescript("BEGIN IMMEDIATE; ROLLBACK;")
+
+
+def _select(query: str, parameters: tuple[str, ...], limit: int, db: sqlite3.Connection) -> Found:
+    """Read rows until `limit` of them were links."""
+    found = Found()
+    with closing(db.execute(query, parameters)) as rows:
+        for row in rows:
+            try:
+                found.links.append(_link(row))
+            except RecordUnreadable as error:
+                found.unreadable.append(error.incident)
+            if len(found.links) == limit:
+                break
+    return found
 
 
 def _select_known(keys: tuple[str, ...], db: sqlite3.Connection) -> set[str]:
@@ -206,9 +213,6 @@ def _columns(link: Link) -> tuple[str, str, str | None, str, str]:
     return link.version, link.state, due, _text(link.created_at), link.model_dump_json(exclude={"version"})
 
 
-def _link(row: tuple[str, str]) -> Link:
-    version, record = row
-    try:
-        return Link.model_validate_json(record).model_copy(update={"version": version})
-    except (ValidationError, NotAnIncident):
-        raise StoreUnavailable("a record of the SQLite link store cannot be read by this version") from None
+def _link(row: tuple[str, str, str]) -> Link:
+    incident, version, record = row
+    return read_record(record, incident=incident, version=version)

@@ -24,7 +24,7 @@ _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _OPERATION_SECONDS: Final = 15.0
 _LISTING_SECONDS: Final = 60.0
 # What the SDK raises beside its own errors for an answer of another shape than the service's.
-_MALFORMED: Final = (ValueError, TypeError, AttributeError, KeyError, IndexError)
+_MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 class TableCalls:

@@ -28,10 +28,10 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from pydantic import ValidationError
 
-from contraforce_sentinel.errors import StaleLink
+from contraforce_sentinel.errors import RecordUnreadable, StaleLink
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores import Backlog, TimerRun
+from contraforce_sentinel.stores import Backlog, Found, TimerRun
 from contraforce_sentinel.stores.entities import (
     index_row,
     key,
@@ -86,7 +86,7 @@ class TableLinkStore:
     async def get(self, incident_id: IncidentId) -> Link | None:
         """See `LinkStore.get`."""
         found = await self._get(partition(incident_id.workspace), link_row(incident_id))
-        return None if found is None else to_link(found)
+        return None if found is None else to_link(found, incident_id.workspace)
 
     async def replace(self, link: Link) -> Link:
         """See `LinkStore.replace`."""
@@ -132,31 +132,34 @@ class TableLinkStore:
         found = await self._in_batches(look, incident_ids)
         return {one.key for one, entity in zip(incident_ids, found, strict=True) if entity is not None}
 
-    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
-        """See `LinkStore.due`."""
-        rows = await self._range(workspace_id, "due-", f"due-{to_text(now)}~", limit=limit)
-        with reading():
-            ids = [IncidentId(workspace_id, row["RowKey"].split("-", 2)[2]) for row in rows]
-        links = await self._in_batches(self.get, ids)
-        return [link for link in links if link and link.next_try_at and link.next_try_at <= now]
+    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
+        """See `LinkStore.due`; an index row without its link is passed over."""
+        found = Found()
+        first: str | None = "due-"
+        while first is not None and len(found.links) < limit:
+            rows = await self._range(workspace_id, first, f"due-{to_text(now)}~", limit=limit)
+            first = _behind(rows[-1]["RowKey"]) if len(rows) == limit else None
+            names = [row["RowKey"].split("-", 2)[-1] for row in rows]
+            read = await self._in_batches(self._look, [IncidentId(workspace_id, name) for name in names])
+            for one in read:
+                if isinstance(one, RecordUnreadable):
+                    found.unreadable.append(one.incident)
+                elif one is not None and one.next_try_at is not None and one.next_try_at <= now:
+                    found.links.append(one)
+        return Found(found.links[:limit], found.unreadable)
 
-    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
+    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         """See `LinkStore.expired`; the service looks at every record of the workspace."""
-        found = await self._range(
-            workspace_id, "link-", "link.", limit=limit, more=_EXPIRED, before=before.astimezone(UTC)
+        return await self._links(
+            workspace_id, "link-", limit=limit, more=_EXPIRED, before=before.astimezone(UTC)
         )
-        return [to_link(entity) for entity in found]
 
-    async def in_state(
-        self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int
-    ) -> list[Link]:
+    async def in_state(self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int) -> Found:
         """See `LinkStore.in_state`; the service looks at every record of the workspace."""
-        # row keys have no space: it sorts behind the name itself and before every longer one
-        first = f"{link_row(IncidentId(workspace_id, after))} " if after else "link-"
-        found = await self._range(
-            workspace_id, first, "link.", limit=limit, more=" and state eq @state", state=state.value
+        first = _behind(link_row(IncidentId(workspace_id, after))) if after else "link-"
+        return await self._links(
+            workspace_id, first, limit=limit, more=" and state eq @state", state=state.value
         )
-        return [to_link(entity) for entity in found]
 
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """See `LinkStore.backlog`."""
@@ -236,7 +239,8 @@ class TableLinkStore:
             done = await self._calls.run(lambda: self._table.submit_transaction(operations))
         except Refused:
             found = await self._get(entity["PartitionKey"], entity["RowKey"])
-            return to_link(found) if found is not None and found.get("written") == mark else None
+            is_there = found is not None and found.get("written") == mark
+            return to_link(found, link.incident_id.workspace) if is_there else None
         with reading():
             return link.model_copy(update={"version": version_of(str(done[0]["etag"]), index_row(link))})
 
@@ -247,6 +251,28 @@ class TableLinkStore:
             async with self._places:
                 results += await asyncio.gather(*map(read, batch))
         return results
+
+    async def _look(self, incident_id: IncidentId) -> Link | RecordUnreadable | None:
+        try:
+            return await self.get(incident_id)
+        except RecordUnreadable as error:
+            return error
+
+    async def _links(
+        self, workspace_id: WorkspaceId, start: str, *, limit: int, more: str, **values: Any
+    ) -> Found:
+        """Read records from row key `start` on, until `limit` of them were links."""
+        found = Found()
+        first: str | None = start
+        while first is not None and len(found.links) < limit:
+            rows = await self._range(workspace_id, first, "link.", limit=limit, more=more, **values)
+            first = _behind(rows[-1]["RowKey"]) if len(rows) == limit else None
+            for row in rows:
+                try:
+                    found.links.append(to_link(row, workspace_id))
+                except RecordUnreadable as error:
+                    found.unreadable.append(error.incident)
+        return Found(found.links[:limit], found.unreadable)
 
     async def _get(self, partition: str, row: str, *, select: list[str] | None = None) -> Any:
         async def get() -> Any:
@@ -289,6 +315,11 @@ class TableLinkStore:
             return entities
 
         return await self._calls.run(read, is_listing=True)
+
+
+def _behind(row: str) -> str:
+    """Return the row key right behind another one: a space sorts before whatever else a key may have."""
+    return f"{row} "
 
 
 def _stale(link: Link) -> StaleLink:
