@@ -1,4 +1,8 @@
-"""Every link store, with the real table service of Azurite; where that is not installed, it is skipped."""
+"""Every link store: over SQLite, over the sandbox's stand-in of the table service, and over Azurite.
+
+The stand-in answers in the same process, without a socket. What needs Azurite is marked `azurite`, and is
+skipped where that is not installed.
+"""
 
 import os
 import shutil
@@ -7,16 +11,23 @@ import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from azure.data.tables.aio import TableClient
 
 from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
+from contraforce_sentinel.connections import Connections
 from contraforce_sentinel.stores import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
+from sandbox.identity import ManagedIdentity
+from sandbox.in_memory import InMemory
+from sandbox.table_service import TableService
 
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 20
@@ -79,23 +90,75 @@ def table_transport() -> HttpxTransport:
     return HttpxTransport(open_azure_connections(tls=ssl.create_default_context(), read_seconds=READ_SECONDS))
 
 
+def in_memory_transport(service: TableService) -> HttpxTransport:
+    """Return the app's transport over a stand-in in this process."""
+    return HttpxTransport(
+        Connections(lambda: httpx.AsyncClient(transport=InMemory(service), trust_env=False))
+    )
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A table service: how to reach it, and a table's name that nobody else has."""
+
+    connection: str
+    key: str
+    open_transport: Callable[[], HttpxTransport]
+    name: str
+
+    def open(self) -> TableClient:
+        """Return one more client of the one table."""
+        transport: Any = self.open_transport()
+        return TableClient.from_connection_string(self.connection, self.name, transport=transport)
+
+
+@pytest.fixture
+def table_service() -> TableService:
+    service = TableService(ManagedIdentity())
+    service.base_url = "https://tables.test"
+    return service
+
+
+def _tables(request: pytest.FixtureRequest, kind: str) -> Tables:
+    name = f"t{uuid4().hex}"
+    if kind == "azurite":
+        return Tables(request.getfixturevalue("azurite"), KEY, table_transport, name)
+    service: TableService = request.getfixturevalue("table_service")
+    key = service.admission.key
+    return Tables(service.connection_string, key, lambda: in_memory_transport(service), name)
+
+
+AZURITE = pytest.param("azurite", marks=pytest.mark.azurite)
+
+
+@pytest.fixture(params=["tables", AZURITE])
+def tables(request: pytest.FixtureRequest) -> Tables:
+    """Give the stand-in, and Azurite."""
+    return _tables(request, request.param)
+
+
+@pytest.fixture
+async def table(tables: Tables) -> AsyncIterator[TableClient]:
+    """Give a client of a table that is not made yet."""
+    async with tables.open() as client:
+        yield client
+
+
 type OpenStore = Callable[[], LinkStore]
 
 
-@pytest.fixture(params=["sqlite", "tables"])
+@pytest.fixture(params=["sqlite", "tables", AZURITE])
 async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
     """Return a function that opens one more store over the same data, as another instance would."""
-    if request.param == "tables":
-        connection, name = request.getfixturevalue("azurite"), f"t{uuid4().hex}"
-
-        def make() -> LinkStore:
-            return TableLinkStore(
-                TableClient.from_connection_string(connection, name, transport=table_transport())
-            )
-    else:
+    if request.param == "sqlite":
 
         def make() -> LinkStore:
             return SqliteLinkStore(tmp_path / "links.db")
+    else:
+        tables = _tables(request, request.param)
+
+        def make() -> LinkStore:
+            return TableLinkStore(tables.open())
 
     opened: list[LinkStore] = []
 

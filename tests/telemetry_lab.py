@@ -191,6 +191,8 @@ async def main(scenario: str, settings: dict[str, str]) -> None:
             workspace = sandbox.add_workspace()
             os.environ |= {"LINK_STORE": f"sqlite:///{directory}/links.db", **AT_ONCE}
             os.environ |= {**sandbox.environment(), **sandbox.telemetry_environment(), **settings}
+            if settings.get("LINK_STORE") == "tables":
+                os.environ["LINK_STORE"] = sandbox.tables.connection_string
             if scenario == "no_ingestion":
                 sandbox.faults.plan("ingestion.live", faults.hang(), times=None)
             async with await Worker.start(ROOT) as worker:

@@ -2,6 +2,7 @@
 
 import pytest
 from conftest import App
+from store_fixtures import AZURITE
 
 from contraforce_sentinel.bootstrap import build, close_app, current_app
 from contraforce_sentinel.settings import Settings
@@ -9,10 +10,12 @@ from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
 
 
+@pytest.mark.parametrize("kind", ["tables", AZURITE])
 async def test_a_connection_string_opens_the_table_store_and_incidents_are_linked_with_it(
-    app: App, azurite: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, app: App, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("LINK_STORE", azurite)
+    served = app.sandbox.tables.connection_string
+    monkeypatch.setenv("LINK_STORE", served if kind == "tables" else request.getfixturevalue("azurite"))
     incident = app.workspace.add_incident()
     assert (await app.post(incident)).json["status"] == "linked"
     assert isinstance(current_app().store, TableLinkStore)

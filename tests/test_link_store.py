@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 import stamina
@@ -677,14 +676,6 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 # Tables only
-
-
-@pytest.fixture
-async def table(azurite: str) -> AsyncIterator[TableClient]:
-    async with TableClient.from_connection_string(
-        azurite, f"t{uuid4().hex}", transport=table_transport()
-    ) as client:
-        yield client
 
 
 type Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]

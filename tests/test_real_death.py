@@ -29,7 +29,7 @@ import pytest
 import pytest_asyncio
 from conftest import ROOT
 from host_process import FUNCTION_KEY, MASTER_KEY, HostProcess, run_host, with_leases_of
-from store_fixtures import table_transport
+from store_fixtures import AZURITE, table_transport
 
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import LEASE, Link
@@ -55,7 +55,7 @@ def moments() -> random.Random:
     return random.Random(seed)  # noqa: S311 - not for secrets
 
 
-@pytest.fixture(params=["sqlite", "tables"])
+@pytest.fixture(params=["sqlite", AZURITE])
 def link_store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """LINK_STORE, once per kind of store. All tests share one table, each has customers of its own."""
     if request.param == "sqlite":

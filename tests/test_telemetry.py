@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from store_fixtures import ACCOUNT, AZURITE
 
 from contraforce_sentinel.vocabulary import CORRELATION, EVENTS, METRICS
 
@@ -266,12 +267,17 @@ def test_sampling_never_drops_an_event() -> None:
     assert [event["name"] for event in data(found["items"], "EventData")] == ["link.linked"] * 2
 
 
-def test_the_trace_over_azure_tables_holds_every_call_of_the_link_store(azurite: str) -> None:
+@pytest.mark.parametrize("kind", ["tables", AZURITE])
+def test_the_trace_over_azure_tables_holds_every_call_of_the_link_store(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
     """The store that is deployed: the claim, the ticket, the end."""
-    assert tree(lab("linked", LINK_STORE=azurite), "second")[:-1] == [
+    link_store = "tables" if kind == "tables" else request.getfixturevalue("azurite")
+    account = "stsandboxlinks" if kind == "tables" else ACCOUNT
+    assert tree(lab("linked", LINK_STORE=link_store), "second")[:-1] == [
         SPAN.format("linked"),
         f"{LINK} 200",
-        *["  HTTP POST /devstoreaccount1/$batch 202"] * 3,
+        *[f"  HTTP POST /{account}/$batch 202"] * 3,
         COMMENT,
     ]
 

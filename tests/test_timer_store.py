@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from azure.core.exceptions import ServiceResponseError
 from azure.data.tables.aio import TableClient
-from store_fixtures import ACCOUNT, KEY, OpenStore, table_transport
+from store_fixtures import ACCOUNT, KEY, OpenStore, Tables, table_transport
 
 from contraforce_sentinel.errors import StaleLink, StoreUnavailable, Upstream, UpstreamRejected
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
@@ -149,14 +149,6 @@ async def test_two_stores_racing_for_50_due_links_have_one_winner_each(open_stor
     assert Counter(type(result) for result in results) == {Link: 50, StaleLink: 50}
 
 
-@pytest.fixture
-async def table(azurite: str) -> Any:
-    async with TableClient.from_connection_string(
-        azurite, f"t{uuid4().hex}", transport=table_transport()
-    ) as client:
-        yield client
-
-
 async def test_a_linked_incident_is_one_entity_and_no_index_row_stays_behind(table: TableClient) -> None:
     store = TableLinkStore(table)
     (first,) = await add(store, link(name="a"))
@@ -215,17 +207,18 @@ async def test_a_write_whose_answer_was_lost_is_repeated_and_is_no_conflict(
 
 
 async def test_tables_out_of_reach_or_with_a_wrong_key_are_unavailable_and_the_key_is_not_told(
-    azurite: str,
+    tables: Tables,
 ) -> None:
-    wrong = azurite.replace(KEY, "c2VjcmV0LXBsYW50ZWQ=")
+    wrong = tables.connection.replace(tables.key, "c2VjcmV0LXBsYW50ZWQ=")
     closed = f"AccountName={ACCOUNT};AccountKey={KEY};TableEndpoint=http://127.0.0.1:1/{ACCOUNT};"
-    for connection in (wrong, closed):
-        store = TableLinkStore.from_connection_string(connection, transport=table_transport())
+    for connection, transport in ((wrong, tables.open_transport()), (closed, table_transport())):
+        store = TableLinkStore.from_connection_string(connection, transport=transport)
         with pytest.raises(StoreUnavailable) as refused:
             await store.check()
         told = f"{refused.value} {refused.value.__cause__}"
         assert "c2Vj" not in told
         assert KEY not in told
+        assert tables.key not in told
         await store.close()
 
 

@@ -1,4 +1,4 @@
-"""Stand-ins of the remote services on loopback: Resource Manager, managed identity, ContraForce.
+"""Stand-ins of the remote services on loopback: Resource Manager, identity, ContraForce, Azure Tables.
 
 `async with Sandbox.start() as sandbox:` serves them; point a client at them with `sandbox.environment()`.
 """

@@ -19,6 +19,15 @@ Operation = Literal[
     "identity.token",
     "ingestion.track",
     "ingestion.live",
+    "tables.create",
+    "tables.drop",
+    "tables.batch",
+    "tables.get",
+    "tables.query",
+    "tables.insert",
+    "tables.update",
+    "tables.merge",
+    "tables.delete",
     "unknown",
 ]
 OPERATIONS: frozenset[str] = frozenset(get_args(Operation))
@@ -31,7 +40,7 @@ class LoggedRequest:
     `headers` compares names without case and includes Authorization. `body` is the parsed JSON, None when
     there was none or it was not JSON. `at` is `time.monotonic()` at arrival. `status` is None while no answer
     was sent: under way, reset, or left hanging. `key` is the incident's name in lower case, else the
-    workspace's.
+    workspace's. `raw_path` is the path as it was sent, with its escapes.
     """
 
     operation: Operation
@@ -44,6 +53,7 @@ class LoggedRequest:
     at: float = field(default_factory=time.monotonic)
     status: int | None = None
     key: str | None = None
+    raw_path: str = ""
 
 
 class RequestLog:

@@ -21,6 +21,7 @@ from sandbox.planted import PLANTED_SECRET
 from sandbox.requestlog import RequestLog
 from sandbox.resource_manager import ResourceManager
 from sandbox.service import Service, StandIn
+from sandbox.table_service import TableService
 from sandbox.tickets import TicketSystem
 
 ADDRESS: Final = "127.0.0.1"
@@ -46,6 +47,7 @@ class Sandbox:
         self.contraforce = ContraForce()
         self.arm = ResourceManager(self.identity)
         self.ingestion = Ingestion(self.identity)
+        self.tables = TableService(self.identity)
 
     @classmethod
     @asynccontextmanager
@@ -65,6 +67,7 @@ class Sandbox:
             await sandbox._listen(stack, sandbox.identity, None)
             await sandbox._listen(stack, sandbox.contraforce, context)
             await sandbox._listen(stack, sandbox.ingestion, context)
+            await sandbox._listen(stack, sandbox.tables, context)
             port = await sandbox._listen(stack, sandbox.arm, context)
             sandbox.arm.audiences = {f"https://{host}:{port}" for host in (NAME, ADDRESS)}
             yield sandbox
@@ -146,4 +149,5 @@ class Sandbox:
     def secrets(self) -> list[str]:
         """Return what must never be seen outside a request: the marker, and what encoding hides it in."""
         pairs = (f"{user}:{password}".encode() for user, password in self.contraforce.credentials)
-        return [PLANTED_SECRET, *(b64encode(pair).decode() for pair in pairs)]
+        encoded = (b64encode(pair).decode() for pair in pairs)
+        return [PLANTED_SECRET, *encoded, self.tables.admission.key]

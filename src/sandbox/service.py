@@ -111,7 +111,7 @@ class Service:
         fault = self._faults.take(logged) or Fault()
         if fault.delay_seconds:
             await asyncio.sleep(fault.delay_seconds)
-        answer = _work(handler, logged, groups) if fault.does_work else Answer(200)
+        answer = work(handler, logged, groups) if fault.does_work else Answer(200)
         if fault.status is not None:
             answer = Answer(fault.status, fault.body, fault.headers, fault.content_type)
         if fault.hang:
@@ -125,14 +125,8 @@ class Service:
         return web.Response(status=answer.status, body=answer.content, headers=_headers(answer))
 
     def _read(self, request: web.Request, content: bytes) -> tuple[LoggedRequest, Handler, dict[str, str]]:
-        operation: Operation = "unknown"
-        handler: Handler = self._unknown
-        groups: dict[str, str] = {}
-        for route in self._routes:
-            if (matched := route.match(request.method, request.path)) is not None:
-                operation, handler, groups = route.operation, route.handle, matched
-                break
-        body = _json(content)
+        operation, handler, groups = find(self._stand_in, self._routes, request.method, request.path)
+        body = read_json(content)
         logged = LoggedRequest(
             operation=operation,
             method=request.method,
@@ -142,11 +136,9 @@ class Service:
             content=content,
             body=body,
             key=_key(groups, body),
+            raw_path=request.raw_path.partition("?")[0],
         )
         return logged, handler, groups
-
-    def _unknown(self, request: LoggedRequest, _: Mapping[str, str]) -> Answer:
-        return self._stand_in.unknown(request)
 
     async def _until_client_leaves(self, request: web.Request) -> None:
         # aiohttp does not cancel handlers of lost connections, and must not: the work outlives the client.
@@ -154,7 +146,18 @@ class Service:
             await asyncio.sleep(POLL_SECONDS)
 
 
-def _work(handler: Handler, request: LoggedRequest, groups: Mapping[str, str]) -> Answer:
+def find(
+    stand_in: StandIn, routes: Sequence[Route], method: str, path: str
+) -> tuple[Operation, Handler, dict[str, str]]:
+    """Return the operation that a request asks for, what carries it out, and the named parts of the path."""
+    for route in routes:
+        if (groups := route.match(method, path)) is not None:
+            return route.operation, route.handle, groups
+    return "unknown", lambda request, _: stand_in.unknown(request), {}
+
+
+def work(handler: Handler, request: LoggedRequest, groups: Mapping[str, str]) -> Answer:
+    """Let a handler do its work; a defect of the sandbox is an answer, too."""
     try:
         return handler(request, groups)
     except RefusedError as refused:
@@ -168,7 +171,8 @@ def _headers(answer: Answer) -> dict[str, str]:
     return {"Content-Type": answer.content_type, **answer.headers}
 
 
-def _json(content: bytes) -> Any:
+def read_json(content: bytes) -> Any:
+    """Return the JSON, None if it is none."""
     try:
         return loads(content)
     except (ValueError, RecursionError):
