@@ -13,16 +13,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 import httpx
 import pytest
+from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
 from contraforce_sentinel.connections import Connections
+from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.stores import LinkStore
+from contraforce_sentinel.stores.entities import key, link_row
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 from sandbox.identity import ManagedIdentity
@@ -142,6 +145,19 @@ async def table(tables: Tables) -> AsyncIterator[TableClient]:
     """Give a client of a table that is not made yet."""
     async with tables.open() as client:
         yield client
+
+
+NESTED: Final = "[" * 100_000
+
+
+async def spoil(store: LinkStore, incident_id: IncidentId, record: str = NESTED) -> None:
+    """Write something over a record that is no record, as nobody but a defect would."""
+    if isinstance(store, SqliteLinkStore):
+        update = "UPDATE links SET record = ? WHERE incident = ?"
+        await store._file.run(lambda db: db.execute(update, (record, incident_id.key)))
+    elif isinstance(store, TableLinkStore):
+        keys = key(incident_id.workspace, link_row(incident_id))
+        await store._table.update_entity({**keys, "record": record[:30_000]}, mode=UpdateMode.MERGE)
 
 
 type OpenStore = Callable[[], LinkStore]

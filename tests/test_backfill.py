@@ -211,7 +211,7 @@ async def test_an_outage_ends_it_early_and_nothing_is_lost(customer: Customer) -
     customer.sandbox.contraforce.credentials.clear()
     done = await customer.backfill()
     assert (done.code, done.err) == (3, "")
-    assert "Stopped early: contraforce-unauthorized, three times in a row." in done.out
+    assert "Stopped early: contraforce-unauthorized in law-contoso, three times in a row." in done.out
     assert customer.link_calls.total() == 3
 
 

@@ -300,12 +300,14 @@ class TestStatusAndReplay:
         text = await shell.run("status")
         assert (text.code, text.err) == (0, "")
         rows = [line.split() for line in text.out.splitlines()]
-        assert rows[0] == ["workspace", "dead", "next", "try"]
-        assert rows[1] == ["law-contoso", "1", "nothing", "owed"]
-        assert rows[2][:2] == ["law-fabrikam", "0"]
+        assert rows[0] == ["workspace", "dead", "unreadable", "next", "try"]
+        assert rows[1] == ["law-contoso", "1", "0", "nothing", "owed"]
+        assert rows[2][:3] == ["law-fabrikam", "0", "0"]
         found = (await shell.run("status", "--json")).json
-        assert list(found) == ["workspaces", "lastTimerRun", "oldestDueSeconds", "dead"]
-        assert [list(row) for row in found["workspaces"]] == [["workspace", "dead", "nextDueAt"]] * 2
+        assert list(found) == ["workspaces", "lastTimerRun", "oldestDueSeconds", "dead", "unreadable"]
+        assert [list(row) for row in found["workspaces"]] == [
+            ["workspace", "dead", "unreadable", "nextDueAt"]
+        ] * 2
         assert [row["dead"] for row in found["workspaces"]] == [1, 0]
         of_one = await shell.run("status", "--workspace", "law-fabrikam", "--json")
         assert [row["workspace"] for row in of_one.json["workspaces"]] == [shell.fabrikam.arm_id]

@@ -1,7 +1,7 @@
 """Connections: one client each, kept only after a request that ended well, whatever cut the others off."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
@@ -11,8 +11,6 @@ from contraforce_sentinel import connections
 from contraforce_sentinel.connections import Connections, open_client
 from sandbox import Sandbox, faults
 from sandbox.faults import Fault
-
-type Trace = Callable[[str, Mapping[str, Any]], None]
 
 
 class Opener:
@@ -38,7 +36,7 @@ class Opener:
 
             return build(*args, extensions={"trace": trace}, **options)
 
-        client.build_request = build_request  # type: ignore[method-assign]
+        client.build_request = build_request  # type: ignore[method-assign, assignment]
         self.clients.append(client)
         return client
 
@@ -98,7 +96,7 @@ async def test_requests_at_once_have_a_connection_each_and_some_are_kept(
 async def test_promise_h_a_request_that_is_cut_at_any_step_leaves_nothing_that_is_used_again(
     sandbox: Sandbox, opener: Opener, opened: Connections
 ) -> None:
-    """The deadline may cut in the middle of a handshake; httpcore would never use nor close that connection."""
+    """As a deadline does; httpcore itself would never use nor close what was cut in a handshake."""
     await ask(opened, sandbox.arm.base_url)
     *steps, end = dict.fromkeys(opener.steps)
     assert {"connection.start_tls.complete", "http11.receive_response_headers.complete"} < {*steps}
@@ -123,7 +121,7 @@ async def test_who_gives_up_twice_leaves_no_socket_either(
 ) -> None:
     opener.cut_at = "connection.start_tls.started"
     task = asyncio.create_task(ask(opened, sandbox.arm.base_url))
-    while opener.cut_at or not opener.sockets:
+    while opener.cut_at or not opener.sockets:  # noqa: ASYNC110 - httpcore's steps have no event
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

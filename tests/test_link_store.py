@@ -20,7 +20,13 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from store_fixtures import ACCOUNT, KEY, OpenStore, table_transport
 
-from contraforce_sentinel.errors import StaleLink, StoreUnavailable, Upstream, UpstreamConflict
+from contraforce_sentinel.errors import (
+    RecordUnreadable,
+    StaleLink,
+    StoreUnavailable,
+    Upstream,
+    UpstreamConflict,
+)
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Lease, Link, LinkState, Ticket, TicketSystem
 from contraforce_sentinel.stores import LinkStore, TimerRun, sqlite_file, table_calls
@@ -285,7 +291,7 @@ class TestEveryStore:
 
         pages: list[list[str]] = []
         after = ""
-        while page := await store.in_state(WORKSPACE, LinkState.SKIPPED, after=after, limit=2):
+        while page := (await store.in_state(WORKSPACE, LinkState.SKIPPED, after=after, limit=2)).links:
             pages.append([found.incident_id.name for found in page])
             assert {found.state for found in page} == {LinkState.SKIPPED}
             after = pages[-1][-1]
@@ -297,10 +303,10 @@ class TestEveryStore:
         dead = await store.replace(
             stored.failed(UpstreamConflict("409", upstream=Upstream.SENTINEL), now=NOW, jitter=0)
         )
-        assert await store.in_state(WORKSPACE, LinkState.DEAD, after="", limit=9) == [dead]
+        assert (await store.in_state(WORKSPACE, LinkState.DEAD, after="", limit=9)).links == [dead]
         revived = await store.replace(dead.revived(now=NOW))
-        assert await store.in_state(WORKSPACE, LinkState.DEAD, after="", limit=9) == []
-        assert await store.due(WORKSPACE, now=NOW, limit=9) == [revived]
+        assert (await store.in_state(WORKSPACE, LinkState.DEAD, after="", limit=9)).links == []
+        assert (await store.due(WORKSPACE, now=NOW, limit=9)).links == [revived]
         assert (await store.backlog(WORKSPACE)).dead == 0
 
     async def test_a_store_exists_from_its_first_use_on_and_asking_makes_none(
@@ -452,34 +458,34 @@ class TestSqlite:
             link().model_dump_json().replace("pending", "pLaNtEd"),
         ],
     )
-    async def test_a_record_that_cannot_be_read_is_no_answer(
+    async def test_a_record_that_cannot_be_read_is_named(
         self, path: Path, sqlite_store: SqliteLinkStore, record: str
     ) -> None:
         await inserted(sqlite_store, link())
         query(path, "UPDATE links SET record = ?", record)
 
-        with pytest.raises(StoreUnavailable) as caught:
+        with pytest.raises(RecordUnreadable) as caught:
             await sqlite_store.get(incident_id())
         assert "pLaNtEd" not in f"{caught.value}{caught.value.__context__}"
 
-    async def test_a_record_of_no_incident_is_no_answer(
-        self, path: Path, sqlite_store: SqliteLinkStore
-    ) -> None:
-        """The store is broken here, not the delivery: it is nothing for the caller to correct."""
+    async def test_a_record_of_no_incident_is_named(self, path: Path, sqlite_store: SqliteLinkStore) -> None:
         await inserted(sqlite_store, link())
         query(path, "UPDATE links SET record = replace(record, '/subscriptions/', '/subscription/')")
 
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(RecordUnreadable):
             await sqlite_store.get(incident_id())
 
-    async def test_a_record_that_is_no_text_is_no_answer(
+    async def test_a_record_that_is_no_text_is_named_and_hides_no_other(
         self, path: Path, sqlite_store: SqliteLinkStore
     ) -> None:
-        await inserted(sqlite_store, link())
+        await inserted(sqlite_store, link(next_try_at=NOW))
         query(path, "UPDATE links SET record = CAST(x'7bff' AS TEXT)")
+        other = await inserted(sqlite_store, link(incident_id("other"), next_try_at=NOW))
 
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(RecordUnreadable):
             await sqlite_store.get(incident_id())
+        found = await sqlite_store.due(incident_id().workspace, now=NOW, limit=10)
+        assert (found.links, found.unreadable) == ([other], [incident_id().key])
 
     @pytest.mark.usefixtures("no_retries")
     async def test_a_folder_is_no_store(self, path: Path, sqlite_store: SqliteLinkStore) -> None:
@@ -784,7 +790,7 @@ class TestTables:
             return await read(*keys, **options)
 
         monkeypatch.setattr(table, "get_entity", claim_first)
-        assert await store.due(incident_id().workspace, now=NOW, limit=10) == []
+        assert (await store.due(incident_id().workspace, now=NOW, limit=10)).links == []
 
     @pytest.mark.parametrize("operation", OPERATIONS)
     @pytest.mark.parametrize(
@@ -802,7 +808,6 @@ class TestTables:
             ("watermark", "watermark"),
             ("watermark", "move_watermark"),
             ("due-pLaNtEd-a", "backlog"),
-            ("due-1", "due"),
         ],
     )
     async def test_an_entity_that_cannot_be_read_is_no_answer(

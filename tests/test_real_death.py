@@ -165,7 +165,9 @@ class Fleet:
         """Return the links that a further try is owed to, at any time."""
         some_day = datetime.now(UTC) + timedelta(days=365)
         workspaces = [WorkspaceId.parse(one.arm_id) for one in self.sandbox.arm.workspaces.values()]
-        found = [await self.store.due(workspace, now=some_day, limit=1000) for workspace in workspaces]
+        found = [
+            (await self.store.due(workspace, now=some_day, limit=1000)).links for workspace in workspaces
+        ]
         return [link for links in found for link in links]
 
     async def deliver(self, instance: Instance, incident: SandboxIncident) -> httpx.Response:

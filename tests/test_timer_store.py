@@ -9,12 +9,19 @@ from uuid import uuid4
 import pytest
 from azure.core.exceptions import ServiceResponseError
 from azure.data.tables.aio import TableClient
-from store_fixtures import ACCOUNT, KEY, OpenStore, Tables, table_transport
+from store_fixtures import ACCOUNT, KEY, NESTED, OpenStore, Tables, spoil, table_transport
 
-from contraforce_sentinel.errors import StaleLink, StoreUnavailable, Upstream, UpstreamRejected
+from contraforce_sentinel.errors import (
+    RecordUnreadable,
+    StaleLink,
+    StoreUnavailable,
+    Upstream,
+    UpstreamRejected,
+)
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link, Ticket, TicketSystem
+from contraforce_sentinel.links import Link, LinkState, Ticket, TicketSystem
 from contraforce_sentinel.stores import Backlog, LinkStore, TimerRun
+from contraforce_sentinel.stores.entities import key
 from contraforce_sentinel.stores.tables import TableLinkStore
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -41,21 +48,21 @@ async def test_due_links_come_longest_waiting_first_and_no_others(store: LinkSto
     waits = {"c": 1, "a": 3, "b": 2}
     await add(store, *(link(name=name, due=NOW - timedelta(hours=hours)) for name, hours in waits.items()))
     await add(store, link(due=NOW + timedelta(seconds=1)), link(due=None), link(workspace=OTHER))
-    assert names(await store.due(ONE, now=NOW, limit=10)) == ["a", "b", "c"]
-    assert names(await store.due(ONE, now=NOW, limit=2)) == ["a", "b"]
-    assert names(await store.due(ONE, now=NOW - timedelta(hours=2), limit=10)) == ["a", "b"]
+    assert names((await store.due(ONE, now=NOW, limit=10)).links) == ["a", "b", "c"]
+    assert names((await store.due(ONE, now=NOW, limit=2)).links) == ["a", "b"]
+    assert names((await store.due(ONE, now=NOW - timedelta(hours=2), limit=10)).links) == ["a", "b"]
 
 
 async def test_a_link_that_is_due_now_is_due(store: LinkStore) -> None:
     await add(store, link(name="a", due=NOW))
-    assert names(await store.due(ONE, now=NOW, limit=10)) == ["a"]
+    assert names((await store.due(ONE, now=NOW, limit=10)).links) == ["a"]
 
 
 async def test_a_due_link_can_be_replaced_as_it_was_read(store: LinkStore) -> None:
     await add(store, link(name="a"))
-    (found,) = await store.due(ONE, now=NOW, limit=10)
+    (found,) = (await store.due(ONE, now=NOW, limit=10)).links
     await store.replace(found.linked(now=NOW))
-    assert await store.due(ONE, now=NOW, limit=10) == []
+    assert (await store.due(ONE, now=NOW, limit=10)).links == []
     with pytest.raises(StaleLink):
         await store.replace(found.linked(now=NOW))
 
@@ -63,9 +70,9 @@ async def test_a_due_link_can_be_replaced_as_it_was_read(store: LinkStore) -> No
 async def test_a_link_is_due_under_its_newest_time_only(store: LinkStore) -> None:
     (first,) = await add(store, link(name="a"))
     second = await store.replace(first.claimed(owner="x", now=NOW))
-    assert await store.due(ONE, now=NOW, limit=10) == []
+    assert (await store.due(ONE, now=NOW, limit=10)).links == []
     third = await store.replace(second.model_copy(update={"next_try_at": NOW + timedelta(hours=1)}))
-    later = await store.due(ONE, now=NOW + timedelta(hours=2), limit=10)
+    later = (await store.due(ONE, now=NOW + timedelta(hours=2), limit=10)).links
     assert [one.version for one in later] == [third.version]
 
 
@@ -94,13 +101,13 @@ async def test_expired_are_old_linked_and_skipped_records_of_the_workspace(store
         link(name="young", due=None).linked(now=NOW),
     )
     before = NOW - timedelta(days=90)
-    found = await store.expired(ONE, before=before, limit=10)
+    found = (await store.expired(ONE, before=before, limit=10)).links
     assert sorted(names(found)) == ["linked", "skipped"]
-    assert len(await store.expired(ONE, before=before, limit=1)) == 1
-    assert await store.expired(ONE, before=old, limit=10) == []
+    assert len((await store.expired(ONE, before=before, limit=1)).links) == 1
+    assert (await store.expired(ONE, before=old, limit=10)).links == []
     for one in found:
         await store.delete(one)
-    assert await store.expired(ONE, before=before, limit=10) == []
+    assert (await store.expired(ONE, before=before, limit=10)).links == []
 
 
 async def test_the_backlog_is_the_oldest_next_try_and_the_number_of_dead(store: LinkStore) -> None:
@@ -139,7 +146,7 @@ async def test_the_last_run_is_remembered(open_store: OpenStore) -> None:
 async def test_two_stores_racing_for_50_due_links_have_one_winner_each(open_store: OpenStore) -> None:
     stores = open_store(), open_store()
     await add(stores[0], *(link() for _ in range(50)))
-    due = [await store.due(ONE, now=NOW, limit=100) for store in stores]
+    due = [(await store.due(ONE, now=NOW, limit=100)).links for store in stores]
     tries = [
         (store, one.claimed(owner=str(number), now=NOW))
         for number, store in enumerate(stores)
@@ -179,7 +186,7 @@ async def test_10_due_among_2000_linked_are_10_index_rows_and_10_links_read(
         monkeypatch.setattr(
             table, name, lambda *a, _method=method, **k: _method(*a, raw_response_hook=hook, **k)
         )
-    assert len(await store.due(ONE, now=NOW, limit=300)) == 10
+    assert len((await store.due(ONE, now=NOW, limit=300)).links) == 10
     assert Counter(row.split("-")[0] for row in read) == {"due": 10, "link": 10}
 
 
@@ -231,10 +238,57 @@ async def test_a_table_that_is_removed_is_unavailable_and_then_made_again(table:
     assert await store.get(IncidentId(ONE, "a")) is None
 
 
-async def test_an_unreadable_record_is_unavailable(table: TableClient) -> None:
+UNREADABLE = ["", "null", '{"incident_id": "x"}', NESTED]
+
+
+@pytest.mark.parametrize("record", UNREADABLE, ids=["empty", "null", "of nothing", "nested"])
+async def test_an_unreadable_record_is_named_and_left_as_it_is(store: LinkStore, record: str) -> None:
+    (stored,) = await add(store, link(name="a"))
+    await spoil(store, stored.incident_id, record)
+    for _ in range(2):
+        with pytest.raises(RecordUnreadable) as unreadable:
+            await store.get(stored.incident_id)
+        assert unreadable.value.incident == stored.incident_id.key
+        assert await store.insert(link(name="a")) is None
+    assert await store.known([stored.incident_id]) == {stored.incident_id.key}
+
+
+async def test_a_record_of_another_incident_is_unreadable(store: LinkStore) -> None:
+    mine, theirs = await add(store, link(name="a"), link(name="a", workspace=OTHER))
+    await spoil(store, mine.incident_id, theirs.model_dump_json(exclude={"version"}))
+    with pytest.raises(RecordUnreadable):
+        await store.get(mine.incident_id)
+    assert (await store.due(ONE, now=NOW, limit=10)).links == []
+
+
+async def test_unreadable_records_hide_no_other_whatever_is_asked_for(store: LinkStore) -> None:
+    """Also where there are more of them than are asked for, and they come first in every order."""
+    old, good = NOW - timedelta(days=91), 5
+    bad = 3 * good
+
+    def aged(number: int, prefix: str) -> Link:
+        moment = old + timedelta(seconds=number)
+        return link(name=f"{prefix}-{number:02}", due=moment).model_copy(update={"created_at": moment})
+
+    pending = await add(store, *(aged(number, "p") for number in range(bad + good)))
+    linked = await add(store, *(aged(number, "l").linked(now=NOW) for number in range(bad + good)))
+    for one in (*pending[:bad], *linked[:bad]):
+        await spoil(store, one.incident_id)
+    for found, whole in (
+        (await store.due(ONE, now=NOW, limit=good), pending),
+        (await store.in_state(ONE, LinkState.PENDING, after="", limit=good), pending),
+        (await store.in_state(ONE, LinkState.LINKED, after="", limit=good), linked),
+        (await store.expired(ONE, before=NOW, limit=good), linked),
+    ):
+        assert found.links == whole[bad:]
+        assert sorted(found.unreadable) == [one.incident_id.key for one in whole[:bad]]
+    more = await store.due(ONE, now=NOW, limit=good + 1)
+    assert (len(more.links), len(more.unreadable)) == (good, bad)
+
+
+@pytest.mark.parametrize("row", ["due-1", "due-20200101T000000.000000Z-gone"])
+async def test_an_index_row_that_leads_nowhere_hides_no_due_link(table: TableClient, row: str) -> None:
     store = TableLinkStore(table)
     (stored,) = await add(store, link(name="a"))
-    entity: Any = await anext(table.query_entities("RowKey eq 'link-a'"))
-    await table.upsert_entity({**entity, "record": '{"incident_id": "x"}'})
-    with pytest.raises(StoreUnavailable, match="cannot be read"):
-        await store.get(stored.incident_id)
+    await table.upsert_entity(key(ONE, row))
+    assert (await store.due(ONE, now=NOW, limit=1)).links == [stored]

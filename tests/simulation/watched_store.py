@@ -15,7 +15,7 @@ from wire import Mortal
 from contraforce_sentinel.errors import StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores import Backlog, TimerRun
+from contraforce_sentinel.stores import Backlog, Found, TimerRun
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 
 
@@ -73,17 +73,15 @@ class WatchedStore:
     async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
         return await self._do("known", "", lambda: self._store.known(incident_ids))
 
-    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> list[Link]:
+    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
         return await self._do("due", "", lambda: self._store.due(workspace_id, now=now, limit=limit))
 
-    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> list[Link]:
+    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         return await self._do(
             "expired", "", lambda: self._store.expired(workspace_id, before=before, limit=limit)
         )
 
-    async def in_state(
-        self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int
-    ) -> list[Link]:
+    async def in_state(self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int) -> Found:
         return await self._do(
             "in_state", "", lambda: self._store.in_state(workspace_id, state, after=after, limit=limit)
         )

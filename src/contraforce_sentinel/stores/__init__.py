@@ -57,7 +57,7 @@ class TimerRun(BaseModel):
 def read_record(record: object, *, incident: str, version: str) -> Link:
     """Read the stored JSON of the incident of this key. Raises `RecordUnreadable`, also for another's."""
     try:
-        link = Link.model_validate_json(str(record))
+        link = Link.model_validate_json(record if isinstance(record, str | bytes) else "")
     except (ValidationError, NotAnIncident):
         raise RecordUnreadable(incident) from None
     if link.incident_id.key != incident:

@@ -19,6 +19,8 @@ from contraforce_sentinel.stores import Backlog, Found, TimerRun, read_record
 from contraforce_sentinel.stores.sqlite_file import SqliteFile
 
 _BATCH: Final = 500
+# as bytes: one record that is no text would stop the reading of the others
+_SELECT: Final = "SELECT incident, version, CAST(record AS BLOB) FROM links"
 
 
 class SqliteLinkStore:
@@ -46,7 +48,8 @@ class SqliteLinkStore:
         """See `LinkStore.get`."""
         row = await self._file.run(
             lambda db: db.execute(
-                "SELECT incident, version, record FROM links WHERE incident = ?", (incident_id.key,)
+                "SELECT incident, version, CAST(record AS BLOB) FROM links WHERE incident = ?",
+                (incident_id.key,),
             ).fetchone()
         )
         return None if row is None else _link(row)
@@ -90,8 +93,7 @@ class SqliteLinkStore:
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
         """See `LinkStore.due`."""
         return await self._find(
-            "SELECT incident, version, record FROM links WHERE workspace = ? AND next_try_at <= ?"
-            " ORDER BY next_try_at",
+            f"{_SELECT} WHERE workspace = ? AND next_try_at <= ? ORDER BY next_try_at",
             (workspace_id.key, _text(now)),
             limit=limit,
         )
@@ -99,8 +101,8 @@ class SqliteLinkStore:
     async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         """See `LinkStore.expired`."""
         return await self._find(
-            "SELECT incident, version, record FROM links"
-            " WHERE workspace = ? AND state IN ('linked', 'skipped') AND created_at < ? ORDER BY created_at",
+            f"{_SELECT} WHERE workspace = ? AND state IN ('linked', 'skipped') AND created_at < ?"
+            " ORDER BY created_at",
             (workspace_id.key, _text(before)),
             limit=limit,
         )
@@ -108,8 +110,7 @@ class SqliteLinkStore:
     async def in_state(self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int) -> Found:
         """See `LinkStore.in_state`."""
         return await self._find(
-            "SELECT incident, version, record FROM links WHERE workspace = ? AND state = ? AND incident > ?"
-            " ORDER BY incident",
+            f"{_SELECT} WHERE workspace = ? AND state = ? AND incident > ? ORDER BY incident",
             (workspace_id.key, state, IncidentId(workspace_id, after).key),
             limit=limit,
         )
@@ -213,6 +214,6 @@ def _columns(link: Link) -> tuple[str, str, str | None, str, str]:
     return link.version, link.state, due, _text(link.created_at), link.model_dump_json(exclude={"version"})
 
 
-def _link(row: tuple[str, str, str]) -> Link:
+def _link(row: tuple[str, str, bytes]) -> Link:
     incident, version, record = row
     return read_record(record, incident=incident, version=version)

@@ -138,8 +138,10 @@ class TableLinkStore:
         first: str | None = "due-"
         while first is not None and len(found.links) < limit:
             rows = await self._range(workspace_id, first, f"due-{to_text(now)}~", limit=limit)
-            first = _behind(rows[-1]["RowKey"]) if len(rows) == limit else None
-            names = [row["RowKey"].split("-", 2)[-1] for row in rows]
+            with reading():
+                keys = [row["RowKey"] for row in rows]
+            first = _behind(keys[-1]) if len(keys) == limit else None
+            names = [key.split("-", 2)[-1] for key in keys]
             read = await self._in_batches(self._look, [IncidentId(workspace_id, name) for name in names])
             for one in read:
                 if isinstance(one, RecordUnreadable):
@@ -266,12 +268,13 @@ class TableLinkStore:
         first: str | None = start
         while first is not None and len(found.links) < limit:
             rows = await self._range(workspace_id, first, "link.", limit=limit, more=more, **values)
-            first = _behind(rows[-1]["RowKey"]) if len(rows) == limit else None
-            for row in rows:
-                try:
-                    found.links.append(to_link(row, workspace_id))
-                except RecordUnreadable as error:
-                    found.unreadable.append(error.incident)
+            with reading():
+                first = _behind(rows[-1]["RowKey"]) if len(rows) == limit else None
+                for row in rows:
+                    try:
+                        found.links.append(to_link(row, workspace_id))
+                    except RecordUnreadable as error:
+                        found.unreadable.append(error.incident)
         return Found(found.links[:limit], found.unreadable)
 
     async def _get(self, partition: str, row: str, *, select: list[str] | None = None) -> Any:
