@@ -46,7 +46,7 @@ LIBRARIES_OF_HEALTH: Final = {
 }
 DELIVERY: Final = {
     *("azure_transport", "connections", "contraforce", "linking", "pacing", "reports"),
-    *("resource_manager", "retries", "sentinel", "tickets", "workspaces"),
+    *("identity", "resource_manager", "retries", "sentinel", "tickets", "workspaces"),
 }
 NEVER_FOR_A_DELIVERY: Final = {"aiohttp", "azure.data", "azure.monitor", "opentelemetry", "rich", "typer"}
 

@@ -12,7 +12,7 @@ import trustme
 from conftest import App
 from pydantic import SecretStr
 
-from contraforce_sentinel import resource_manager
+from contraforce_sentinel import identity
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.contraforce import open_contraforce_connections
 from contraforce_sentinel.telemetry import EVENT_NAME
@@ -297,7 +297,7 @@ async def test_retry_after_of_any_upstream_moves_the_next_try(app: App, operatio
 async def test_an_identity_endpoint_that_hangs_is_not_taken_for_resource_manager(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resource_manager, "_TOKEN_SECONDS", 0.2)
+    monkeypatch.setattr(identity, "_TOKEN_SECONDS", 0.2)
     app.sandbox.faults.plan("identity.token", faults.hang(), times=None)
     assert (await app.post(app.workspace.add_incident())).json["reason"] == "identity-unavailable"
 

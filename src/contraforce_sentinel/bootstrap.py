@@ -58,13 +58,13 @@ class App:
         if self.settings.table_endpoint is None:
             text = self.settings.link_store.get_secret_value()
             return TableLinkStore.from_connection_string(text, transport=transport)
-        from azure.identity.aio import ManagedIdentityCredential
+        from contraforce_sentinel.identity import Identity
 
-        credential = self._signed_in or ManagedIdentityCredential(
-            client_id=self.settings.azure_client_id, transport=transport, retry_total=2
+        identity = Identity(
+            client_id=self.settings.azure_client_id, transport=transport, signed_in=self._signed_in
         )
-        self._resources.push_async_callback(credential.close)
-        return TableLinkStore.from_endpoint(self.settings.table_endpoint, credential, transport=transport)
+        self._resources.push_async_callback(identity.close)
+        return TableLinkStore.from_endpoint(self.settings.table_endpoint, identity, transport=transport)
 
     @cached_property
     def workspaces(self) -> "Workspaces":

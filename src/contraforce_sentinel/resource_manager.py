@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib import import_module
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from azure.core import AsyncPipelineClient
@@ -19,15 +18,12 @@ from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import (
     AzureError,
-    ClientAuthenticationError,
     DecodeError,
-    DeserializationError,
     HttpResponseError,
     ServiceRequestError,
 )
 from azure.core.pipeline import AsyncPipeline
 from azure.core.pipeline.policies import (
-    AsyncRetryPolicy,
     ContentDecodePolicy,
     DistributedTracingPolicy,
     RequestIdPolicy,
@@ -35,7 +31,6 @@ from azure.core.pipeline.policies import (
 )
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.core.rest import HttpRequest
-from azure.identity.aio import ManagedIdentityCredential
 from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from contraforce_sentinel import VERSION
@@ -49,6 +44,7 @@ from contraforce_sentinel.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
+from contraforce_sentinel.identity import MISREAD, Identity
 from contraforce_sentinel.retries import call_with_retries, parse_retry_after
 
 if TYPE_CHECKING:
@@ -56,19 +52,7 @@ if TYPE_CHECKING:
 
 READ_SECONDS: Final = 15.0
 _SDK: Final = "azure.mgmt.securityinsight.aio"
-_TOKEN_SECONDS: Final = 10
-_IDENTITY_ADVICE: Final = "assign the managed identity to the app, and set AZURE_CLIENT_ID to its client id"
-_SIGN_IN_ADVICE: Final = "sign in with az login, in the tenant of the workspaces"
 _USER_AGENT: Final = f"contraforce-sentinel/{VERSION}"
-# What the SDKs raise for JSON of another shape, or nested too deep.
-_MISREAD: Final = (
-    DeserializationError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-)
 _KINDS: Final[dict[int, type[UpstreamError]]] = {
     HTTPStatus.UNAUTHORIZED: UpstreamUnauthorized,
     HTTPStatus.FORBIDDEN: UpstreamUnauthorized,
@@ -96,13 +80,7 @@ class ResourceManager:
         self._endpoint = endpoint
         self._scope = f"{endpoint}/.default"
         self._transport = transport
-        self._credential = _Identity(
-            signed_in
-            or ManagedIdentityCredential(
-                client_id=client_id, transport=transport, retry_policy_class=_NoRetries
-            ),
-            advice=_SIGN_IN_ADVICE if signed_in else _IDENTITY_ADVICE,
-        )
+        self._credential = Identity(client_id=client_id, transport=transport, signed_in=signed_in)
         # One for all subscriptions: one token. The SDK's own would also repeat, redirect and log.
         self._pipeline = AsyncPipeline[Any, Any](
             transport,
@@ -160,18 +138,12 @@ class ResourceManager:
         """
 
         async def once() -> T:
+            await self._credential.get_token(self._scope)
             try:
                 return await request()
             except AzureError as error:
                 raise _translate(error, upstream=upstream, advice=advice) from error
-            except (
-                DeserializationError,
-                ValueError,
-                TypeError,
-                AttributeError,
-                LookupError,
-                RecursionError,
-            ) as error:
+            except MISREAD as error:
                 # what the SDK's deserializer raises for JSON of another shape, or nested too deep
                 raise UpstreamMalformed("an answer of an unknown shape", upstream=upstream) from error
 
@@ -181,71 +153,6 @@ class ResourceManager:
         """Close the connections; idempotent."""
         await self._credential.close()
         await self._transport.close()
-
-
-class _NoRetries(AsyncRetryPolicy[Any, Any]):
-    """Sends once; `call_with_retries` is the one retry layer."""
-
-    def __init__(self, **_: Any) -> None:
-        super().__init__(retry_total=0)
-
-
-class _Identity:
-    """The credential as `AsyncTokenCredential`, whose failures are told apart from Resource Manager's."""
-
-    def __init__(self, credential: AsyncTokenCredential, *, advice: str) -> None:
-        self._credential = credential
-        self._advice = advice
-
-    async def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        try:
-            async with asyncio.timeout(_TOKEN_SECONDS):
-                token: AccessToken = await self._credential.get_token(*scopes, **options)
-        except TimeoutError:
-            raise _identity_unavailable("timeout") from None
-        except ClientAuthenticationError as error:
-            raise _identity_error(error, advice=self._advice) from None
-        except (AzureError, *_MISREAD) as error:
-            raise _identity_unavailable(type(error).__name__) from None
-        return token
-
-    async def close(self) -> None:
-        await self._credential.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc_value: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.close()
-
-
-def _identity_error(error: ClientAuthenticationError, *, advice: str) -> UpstreamError:
-    """Tell a missing identity from an endpoint that does not work; no message of the library is kept.
-
-    They quote the endpoint's answer, and with it the token of an answer that is otherwise broken.
-    """
-    response: Any = error.response
-    status = None if response is None else int(response.status_code)
-    if status is not None and _KINDS.get(status, UpstreamUnavailable) is UpstreamUnavailable:
-        wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-        return _identity_unavailable(f"status {status}", retry_after_seconds=wait)
-    return UpstreamUnauthorized(
-        "the identity gets no token",
-        upstream=Upstream.IDENTITY,
-        status=status,
-        advice=advice,
-    )
-
-
-def _identity_unavailable(what: str, *, retry_after_seconds: float | None = None) -> UpstreamUnavailable:
-    return UpstreamUnavailable(
-        f"no token ({what})", upstream=Upstream.IDENTITY, retry_after_seconds=retry_after_seconds
-    )
 
 
 def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> UpstreamError:

@@ -16,13 +16,15 @@ from azure.core.exceptions import (
 )
 from azure.data.tables.aio import TableClient
 
-from contraforce_sentinel.errors import StoreUnavailable
+from contraforce_sentinel.errors import StoreUnavailable, UpstreamError, UpstreamUnavailable
+from contraforce_sentinel.identity import Identity
 
 _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 # No operation on one link takes longer, its token, tries and slow answers included: with three of them and
 # 20 s of upstreams, a delivery is answered within 90 s. Listings are the timer's, and have more to read.
 _OPERATION_SECONDS: Final = 15.0
 _LISTING_SECONDS: Final = 60.0
+_SCOPE: Final = "https://storage.azure.com/.default"
 # What the SDK raises beside its own errors for an answer of another shape than the service's.
 _MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
@@ -30,8 +32,9 @@ _MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, Recursi
 class TableCalls:
     """Runs operations on one table, which is made with the first of them."""
 
-    def __init__(self, table: TableClient) -> None:
+    def __init__(self, table: TableClient, *, identity: Identity | None = None) -> None:
         self._table = table
+        self._identity = identity
         self._is_made = False
 
     async def run[T](
@@ -44,9 +47,14 @@ class TableCalls:
                     on=_is_passing, attempts=5, timeout=10, wait_max=2
                 ):
                     with attempt:
+                        if self._identity is not None:
+                            await self._identity.get_token(_SCOPE)
                         if makes_table and not self._is_made:
                             await self._make()
                         return await work()
+        except UpstreamError as error:
+            told = f"{error}; {error.advice}" if error.advice else str(error)
+            raise StoreUnavailable(f"the table link store cannot be used: {told}") from error
         except (AzureError, TimeoutError, *_MALFORMED) as error:
             if _is_refusal(error):
                 raise Refused from None
@@ -96,4 +104,4 @@ def _is_passing(error: Exception) -> bool:
     """Whether the same operation may succeed in a moment."""
     if isinstance(error, HttpResponseError):
         return error.status_code in _PASSING_STATUSES
-    return isinstance(error, ServiceRequestError | ServiceResponseError)
+    return isinstance(error, ServiceRequestError | ServiceResponseError | UpstreamUnavailable)

@@ -21,7 +21,6 @@ from typing import Any, Final, Self
 from uuid import uuid4
 
 from azure.core import MatchConditions
-from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import ResourceNotFoundError
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.data.tables import UpdateMode
@@ -29,6 +28,7 @@ from azure.data.tables.aio import TableClient
 from pydantic import ValidationError
 
 from contraforce_sentinel.errors import RecordUnreadable, StaleLink
+from contraforce_sentinel.identity import Identity
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.stores import Backlog, Found, TimerRun
@@ -61,16 +61,16 @@ READ_SECONDS: Final = 5.0
 class TableLinkStore:
     """`LinkStore` over one table, which is made with the first use."""
 
-    def __init__(self, table: TableClient) -> None:
+    def __init__(self, table: TableClient, *, identity: Identity | None = None) -> None:
         self._table = table
-        self._calls = TableCalls(table)
+        self._calls = TableCalls(table, identity=identity)
         self._places = asyncio.Semaphore(_BATCHES_AT_ONCE)
 
     @classmethod
-    def from_endpoint(cls, endpoint: str, credential: AsyncTokenCredential, *, transport: Transport) -> Self:
+    def from_endpoint(cls, endpoint: str, identity: Identity, *, transport: Transport) -> Self:
         """Open the tables of a storage account as an identity (role: Storage Table Data Contributor)."""
-        table = TableClient(endpoint, TABLE_NAME, credential=credential, transport=transport, retry_total=0)
-        return cls(table)
+        table = TableClient(endpoint, TABLE_NAME, credential=identity, transport=transport, retry_total=0)
+        return cls(table, identity=identity)
 
     @classmethod
     def from_connection_string(cls, text: str, *, transport: Transport, table_name: str = TABLE_NAME) -> Self:
