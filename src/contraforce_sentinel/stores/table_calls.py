@@ -40,14 +40,12 @@ class TableCalls:
         """Do one operation, again while the service is busy. Raises `Refused` or `StoreUnavailable`."""
         try:
             async with asyncio.timeout(_LISTING_SECONDS if is_listing else _OPERATION_SECONDS):
-                async for attempt in stamina.retry_context(
-                    on=_is_passing, attempts=5, timeout=10, wait_max=2
-                ):
-                    with attempt:
+                async for attempt in stamina.retry_context(on=_Passing, attempts=5, timeout=10, wait_max=2):
+                    with attempt, _without_words():
                         if makes_table and not self._is_made:
                             await self._make()
                         return await work()
-        except (AzureError, TimeoutError, *_MALFORMED) as error:
+        except (_Passing, AzureError, TimeoutError, *_MALFORMED) as error:
             if _is_refusal(error):
                 raise Refused from None
             self._is_made = False  # somebody may have removed the table
@@ -71,6 +69,21 @@ def reading() -> Iterator[None]:
         yield
     except _MALFORMED:
         raise StoreUnavailable("an entity of the table link store cannot be read by this version") from None
+
+
+class _Passing(Exception):
+    """The same operation may succeed in a moment. It is logged with every repeat."""
+
+
+@contextmanager
+def _without_words() -> Iterator[None]:
+    """Tell what may pass by its type and status: the service's own words may quote the request."""
+    try:
+        yield
+    except AzureError as error:
+        if _is_passing(error):
+            raise _Passing(f"{type(error).__name__} {getattr(error, 'status_code', None)}") from error
+        raise
 
 
 def _failure(error: Exception) -> str:
