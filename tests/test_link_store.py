@@ -851,6 +851,22 @@ class TestTables:
             assert await store.get(incident_id()) is None
         assert tries == 2
 
+    async def test_what_is_asked_for_again_is_logged_without_the_words_of_the_service(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A gateway's page may quote the request."""
+        answers = [answer(503, '{"odata.error": {"code": "pLaNtEd"}}', JSON), answer(502, "pLaNtEd")]
+        gone = answer(404, '{"odata.error": {"code": "ResourceNotFound"}}', JSON)
+
+        async def respond(writer: asyncio.StreamWriter) -> None:
+            await (answers.pop(0) if answers else gone)(writer)
+
+        async with service(respond) as store:
+            assert await store.get(incident_id()) is None
+        logged = [str(record.__dict__) for record in caplog.records if record.name == "stamina"]
+        assert ["HttpResponseError 503" in logged[0], "HttpResponseError 502" in logged[1]] == [True, True]
+        assert "pLaNtEd" not in "".join(logged)
+
     @pytest.mark.parametrize("status", [401, 403])
     async def test_a_missing_role_is_named(self, status: int) -> None:
         body = "<Error><Code>AuthorizationPermissionMismatch</Code><Message>pLaNtEd</Message></Error>"

@@ -6,7 +6,7 @@ which condition each operation has.
 
 import re
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -29,6 +29,11 @@ class Table:
         self._entities: dict[Key, Entity] = {}
         self._order: list[Key] = []
         self._undo: list[tuple[Key, Entity | None]] = []
+
+    @property
+    def order(self) -> Sequence[Key]:
+        """The keys of all entities, in their order."""
+        return tuple(self._order)
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -64,6 +64,41 @@ _COMMON: Final = (
 )
 _LASTING: Final = (Fault.UNREACHABLE, Fault.LOST, Fault.UNANSWERED, *(Fault.STATUS,) * 5)
 _NEVER_FOR_CONTRAFORCE: Final = frozenset({Fault.GARBAGE, Fault.WRONG_SHAPE})
+_OF_TABLES: Final = (
+    *(Fault.STATUS,) * 3,
+    *(Fault.UNANSWERED, Fault.RESET, Fault.FAILED_AFTER) * 2,
+    *(Fault.UNREACHABLE, Fault.LOST),
+)
+_STATUSES_OF_TABLES: Final = (500, 503, 503)
+
+
+class TableFaults:
+    """What goes wrong on the way to the table service, which now and then is away for minutes.
+
+    Its dice are its own: a world over SQLite is the same without it.
+    """
+
+    def __init__(self, seed: int, *, until: float) -> None:
+        self._rng = rng = Random(f"tables {seed}")  # noqa: S311
+        self._until = until
+        self.rate = rng.choice((0.0, 0.0, 0.01, 0.05, 0.2))
+        self._slow_rate = rng.choice((0.0, 0.0, 0.02, 0.1))
+        self._away = rng.uniform(0, until)
+        self._back = self._away + rng.choice((0.0, 0.0, 0.0, rng.uniform(5, 600)))
+        self._away_how = rng.choice((Fault.STATUS, Fault.STATUS, Fault.UNREACHABLE, Fault.UNANSWERED))
+
+    def fate(self, now: float) -> Fate:
+        """Draw what becomes of a request that is sent now."""
+        rng = self._rng
+        there, back = rng.uniform(0.001, 0.02), rng.uniform(0.001, 0.02)
+        if now >= self._until:
+            return Fate(there=there, back=back)
+        if self._away <= now < self._back:
+            return Fate(self._away_how, 503, None, there, back)
+        if rng.random() < self._slow_rate:
+            there, back = rng.uniform(0, 8), rng.uniform(0, 8)
+        fault = rng.choice(_OF_TABLES) if rng.random() < self.rate else Fault.NONE
+        return Fate(fault, rng.choice(_STATUSES_OF_TABLES), None, there, back)
 
 
 class FaultPlan:
@@ -72,8 +107,9 @@ class FaultPlan:
     A world that is not `deadly` never answers tickets/link with something that kills the link for good.
     """
 
-    def __init__(self, rng: Random, *, until: float, workspaces: list[str]) -> None:
+    def __init__(self, rng: Random, *, seed: int, until: float, workspaces: list[str]) -> None:
         self._rng = rng
+        self._tables = TableFaults(seed, until=until)
         self.until = until
         self.deadly = rng.random() < 0.2
         self._rate = rng.choice((0.0, 0.05, 0.15, 0.3, 0.5))
@@ -86,12 +122,15 @@ class FaultPlan:
     def stretch(self) -> None:
         """Make it a plan for more than a day: rare faults, and outages that outlast every patience."""
         self._rate, self._slow_rate = min(self._rate, 0.05), min(self._slow_rate, 0.05)
+        self._tables.rate = min(self._tables.rate, 0.05)
         self.outages = [
             replace(outage, start=min(outage.start, 0.5 * HOUR), end=self.until) for outage in self.outages
         ]
 
     def fate(self, operation: str, workspace: str | None, now: float) -> Fate:
         """Draw what becomes of a request that is sent now."""
+        if operation.startswith("tables."):
+            return self._tables.fate(now)
         rng = self._rng
         there, back = rng.uniform(0.01, 0.2), rng.uniform(0.01, 0.2)
         if now >= self.until:

@@ -6,7 +6,8 @@ from truth import Case, World
 
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from contraforce_sentinel.stores import LinkStore
+from contraforce_sentinel.stores.entities import index_row, link_row, partition
 
 _ENDS = frozenset({LinkState.LINKED, LinkState.SKIPPED, LinkState.DEAD})
 _INGESTION_SECONDS = 1800.0
@@ -30,7 +31,7 @@ def is_settled(world: World, runs: list[float]) -> bool:
     return all(link.state in _ENDS for link in world.stored.values())
 
 
-async def check_the_end(world: World, store: SqliteLinkStore, referee: Referee, faults: FaultPlan) -> None:
+async def check_the_end(world: World, store: LinkStore, referee: Referee, faults: FaultPlan) -> None:
     """Hold every incident against the promises."""
     for case in world.cases.values():
         link = await store.get(IncidentId.parse(case.facts.arm_id))
@@ -43,6 +44,7 @@ async def check_the_end(world: World, store: SqliteLinkStore, referee: Referee, 
             world.violate("c", f"{case.label}: still {link.state} ({link.reason}), attempt {link.attempts}")
         _check_end(world, case, link, referee, faults)
         _check_comments(world, case, link)
+    _check_tables(world)
 
 
 def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: FaultPlan) -> None:
@@ -77,3 +79,15 @@ def _check_comments(world: World, case: Case, link: Link) -> None:
         world.violate("b", f"{case.label}: linked, with {len(comments)} comments")
     if link.state in {LinkState.PENDING, LinkState.SKIPPED} and comments:
         world.violate("b", f"{case.label}: {link.state}, with a comment")
+
+
+def _check_tables(world: World) -> None:
+    """Beside every record is the row by which it is found, and none is left of what it was before."""
+    rows = {key for table in world.tables.tables.values() for key in table.order}
+    expected = set()
+    for link in world.stored.values():
+        place, index = partition(link.incident_id.workspace), index_row(link)
+        expected |= {(place, row) for row in (link_row(link.incident_id), index) if row is not None}
+    records = {key for key in rows if key[1].startswith(("link-", "due-", "dead-"))}
+    if rows and records != expected:
+        world.violate("index", f"rows beside the records: {sorted(records ^ expected)}")

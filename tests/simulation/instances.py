@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+import azure.mgmt.securityinsight.aio  # noqa: F401 - else the app imports it in a thread, in a world without any
 import httpx
 from faultplan import FaultPlan
 from referee import Referee
 from remote import Remote
 from truth import ARM_URL, World
 from virtual_time import wall
-from watched_store import WatchedStore
+from watched_store import WatchedStore, open_tables
 from wire import Network, Wire
 
 from contraforce_sentinel import answers, contraforce
@@ -29,7 +30,7 @@ from contraforce_sentinel.reconcile import Reconciler
 from contraforce_sentinel.resource_manager import READ_SECONDS, ResourceManager
 from contraforce_sentinel.sentinel import Sentinel
 from contraforce_sentinel.settings import WorkspaceMapping
-from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from contraforce_sentinel.stores import LinkStore
 from contraforce_sentinel.workspaces import Workspaces
 
 MINIMUM_SEVERITY: Final = Severity.LOW
@@ -39,7 +40,10 @@ HOST_TIMEOUT_SECONDS: Final = 300.0
 
 
 class Machine:
-    """Everything that instances share: the services, the store, the faults."""
+    """Everything that instances share: the services, the faults, and the store, unless each has its own.
+
+    `store` is what the end of the world is judged by.
+    """
 
     def __init__(self, world: World, faults: FaultPlan, *, retention: timedelta) -> None:
         self.world = world
@@ -47,7 +51,8 @@ class Machine:
         self.retention = retention
         self.referee = Referee(world)
         self.remote = Remote(world, self.referee)
-        self.store: SqliteLinkStore
+        self.store: LinkStore
+        self.is_store_shared = True
 
 
 class Instance:
@@ -126,7 +131,8 @@ class Instance:
     def _wire(self, machine: Machine) -> None:
         world, faults, referee = machine.world, machine.faults, machine.referee
         wire = Wire(self, world=world, remote=machine.remote, faults=faults, referee=referee)
-        store = WatchedStore(machine.store, self, world=world, faults=faults, referee=referee)
+        own = machine.store if machine.is_store_shared else open_tables(world, Network(wire))
+        store = WatchedStore(own, self, world=world, faults=faults, referee=referee)
         mappings = [
             WorkspaceMapping.model_validate(
                 {"workspace": workspace.arm_id, "contraforceWorkspaceId": workspace.contraforce_id}

@@ -1,7 +1,8 @@
 """Plants one bug at a time in a copy of the source and shows how soon the simulation finds it.
 
 `.venv/bin/python tests/simulation/mutants.py` prints a table; `--seeds 300` bounds the search, names of bugs
-choose some. Fails if a bug is not found, or if the copy without a bug does not pass.
+choose some, `--store tables` takes the worlds over Azure Tables. Fails if a bug is not found, or if the copy
+without a bug does not pass. A bug of one store is looked for over that store only.
 """
 
 import argparse
@@ -30,6 +31,7 @@ class Bug:
     module: str
     text: str
     instead: str
+    store: str | None = None
 
 
 BUGS: Final = (
@@ -109,6 +111,35 @@ BUGS: Final = (
                     " WHERE incident = ? AND version = ?",""",
         """record = ?"
                     " WHERE incident = ? AND ? IS NOT NULL",""",
+        store="sqlite",
+    ),
+    Bug(
+        "a table's record is written without its ETag",
+        "stores/tables.py",
+        "mode=UpdateMode.REPLACE, **_unchanged(etag))\n        if stored",
+        "mode=UpdateMode.REPLACE)\n        if stored",
+        store="tables",
+    ),
+    Bug(
+        "a lost answer of the table service is taken for a conflict",
+        "stores/tables.py",
+        'if found is not None and found.get("written") == mark else None',
+        "if found is not None and False else None",
+        store="tables",
+    ),
+    Bug(
+        "a row of the index is left behind",
+        "stores/tables.py",
+        'for operation, row in (("delete", old_row), ("upsert", new_row))',
+        'for operation, row in (("upsert", new_row),)',
+        store="tables",
+    ),
+    Bug(
+        "words of the table service in a log record",
+        "stores/table_calls.py",
+        """raise _Passing(f"{type(error).__name__} {getattr(error, 'status_code', None)}") from error""",
+        "raise _Passing(str(error)) from error",
+        store="tables",
     ),
     Bug(
         "workspace looked up by its name alone",
@@ -150,25 +181,30 @@ BUGS: Final = (
 )
 
 
+def with_bug(bug: Bug, source: Path) -> str:
+    """Return the text of the module with the bug in it; the text has to be there exactly once."""
+    text = (source / "contraforce_sentinel" / bug.module).read_text(encoding="utf-8")
+    if text.count(bug.text) != 1:
+        raise LookupError(f"{bug.name}: its text is {text.count(bug.text)} times in {bug.module}")
+    return text.replace(bug.text, bug.instead)
+
+
 def plant(bug: Bug | None, directory: Path, *, source: Path) -> Path:
-    """Copy the source, with the bug in it; its text has to be there exactly once."""
+    """Copy the source, with the bug in it."""
     copy = directory / "src"
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
     if bug is not None:
         module = copy / "contraforce_sentinel" / bug.module
-        text = module.read_text(encoding="utf-8")
-        if text.count(bug.text) != 1:
-            raise LookupError(f"{bug.name}: its text is {text.count(bug.text)} times in {bug.module}")
-        module.write_text(text.replace(bug.text, bug.instead), encoding="utf-8")
+        module.write_text(with_bug(bug, source), encoding="utf-8")
     return copy
 
 
-def hunt(bug: Bug | None, *, seeds: int, source: Path) -> dict[str, str | int | None]:
+def hunt(bug: Bug | None, *, seeds: int, source: Path, store: str) -> dict[str, str | int | None]:
     """Simulate over the copy until a promise is broken; what `search.py` says."""
     with TemporaryDirectory(prefix="mutant-") as directory:
         copy = plant(bug, Path(directory), source=source)
         finished = subprocess.run(
-            [sys.executable, HERE / "search.py", str(FIRST_SEED), str(seeds)],
+            [sys.executable, HERE / "search.py", str(FIRST_SEED), str(seeds), store],
             env={**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"},
             capture_output=True,
             text=True,
@@ -187,23 +223,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Plant bugs and let the simulation find them.")
     parser.add_argument("bugs", nargs="*", help="parts of the names of the bugs; all if none is given")
     parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--store", choices=("sqlite", "tables"), default="sqlite")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--source", type=Path, default=SOURCE, help="a directory instead of src")
     wanted = parser.parse_args()
-    chosen = [bug for bug in BUGS if not wanted.bugs or any(part in bug.name for part in wanted.bugs)]
+    possible = [bug for bug in BUGS if bug.store in {None, wanted.store}]
+    chosen = [bug for bug in possible if not wanted.bugs or any(part in bug.name for part in wanted.bugs)]
     failures = 0
-    print(f"| {'bug':<42} | {'module':<16} | seeds | promise that failed |")  # noqa: T201
-    print(f"|{'-' * 44}|{'-' * 18}|{'-' * 7}|{'-' * 21}|")  # noqa: T201
+    print(f"| {'bug':<58} | {'module':<21} | seeds | promise that failed |")  # noqa: T201
+    print(f"|{'-' * 60}|{'-' * 23}|{'-' * 7}|{'-' * 21}|")  # noqa: T201
     with ThreadPoolExecutor(wanted.processes) as pool:
         cases: list[Bug | None] = [None, *chosen]
-        search = partial(hunt, seeds=wanted.seeds, source=wanted.source)
+        search = partial(hunt, seeds=wanted.seeds, source=wanted.source, store=wanted.store)
         for bug, found in zip(cases, pool.map(search, cases), strict=True):
             seed = found["seed"]
             count = "-" if seed is None else int(seed) - FIRST_SEED + 1
             name, module = (bug.name, bug.module) if bug else ("(no bug)", "")
             text = "none" if seed is None else f"({found['promise']}) {found['text']}"
             failures += (seed is None) == (bug is not None)
-            print(f"| {name:<42} | {module:<16} | {count:>5} | {text} |", flush=True)  # noqa: T201
+            print(f"| {name:<58} | {module:<21} | {count:>5} | {text} |", flush=True)  # noqa: T201
     return failures
 
 

@@ -6,17 +6,18 @@ when a list shows an incident, and whether a second link call makes a second tic
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from json import loads
 from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from faultplan import Fate, Fault
-from referee import Referee
+from referee import Process, Referee
+from table_watch import TableWatch
 from truth import PLANTED_TITLE, Case, World
 
 from sandbox.bodies import PROBLEM_JSON, arm_error_body, problem_details
 from sandbox.requestlog import LoggedRequest
-from sandbox.service import Answer, RefusedError, Route
+from sandbox.service import Answer, RefusedError, Route, read_json
+from sandbox.table_errors import error_body
 
 _HTML: Final = f"<html><body>Bad gateway for {PLANTED_TITLE}</body></html>".encode()
 
@@ -37,16 +38,17 @@ class Call:
 
 
 class Remote:
-    """All three services of a world."""
+    """All services of a world."""
 
     def __init__(self, world: World, referee: Referee) -> None:
         self._world = world
         self._referee = referee
         self._routes = [
             (stand_in.base_url, route)
-            for stand_in in (world.contraforce, world.arm, world.identity)
+            for stand_in in (world.contraforce, world.arm, world.identity, world.tables)
             for route in stand_in.routes()
         ]
+        self._watch = TableWatch(world, referee)
 
     def read(self, method: str, url: str, headers: Mapping[str, str], content: bytes) -> Call:
         """Find out what a request is about. An unknown operation is a defect of the app: LookupError."""
@@ -65,7 +67,8 @@ class Remote:
             query=dict(parse_qsl(parts.query)),
             headers=headers,
             content=content,
-            body=loads(content) if content else None,
+            body=read_json(content) if content else None,
+            raw_path=parts.path,
         )
         case = self._case(route, path, groups, request)
         workspace = (
@@ -75,8 +78,9 @@ class Remote:
             workspace = case.workspace.arm_id.lower()
         return Call(request, route, groups, workspace, case)
 
-    def work(self, call: Call, fate: Fate) -> Answer:
+    def work(self, call: Call, fate: Fate, sender: Process) -> Answer:
         """Do what the request asks for, unless its fate is another, and answer."""
+        self._watch.sender = sender
         match fate.fault:
             case Fault.STATUS:
                 return _refusal(call.operation, fate)
@@ -168,4 +172,6 @@ def _refusal(operation: str, fate: Fate) -> Answer:
     if operation == "contraforce.link":
         body = problem_details(fate.status, code=None, detail=detail)
         return Answer(fate.status, body, headers, PROBLEM_JSON)
+    if operation.startswith("tables."):
+        return Answer(fate.status, error_body("ServerBusy", detail), headers)
     return Answer(fate.status, arm_error_body("Refused", detail), headers)

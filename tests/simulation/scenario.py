@@ -69,7 +69,8 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     names = [_guid(rng) for _ in range(6)]
     for index in range(rng.randint(2, 6)):
         _add_case(rng, world, scenario, names, index)
-    plan = FaultPlan(rng, until=until, workspaces=[one.arm_id.lower() for one in world.workspaces])
+    workspaces = [one.arm_id.lower() for one in world.workspaces]
+    plan = FaultPlan(rng, seed=world.seed, until=until, workspaces=workspaces)
     if is_long:
         plan.stretch()
     return scenario, plan

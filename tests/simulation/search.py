@@ -3,17 +3,17 @@
 import json
 import sys
 
-from simulate import simulate
+from simulate import Store, simulate
 from truth import Violation
 
 import contraforce_sentinel
 
 
-def first_violation(seeds: range) -> tuple[int, Violation] | None:
+def first_violation(seeds: range, store: Store) -> tuple[int, Violation] | None:
     """Return the first seed that fails, and how; a simulation that breaks down counts, too."""
     for seed in seeds:
         try:
-            violations = simulate(seed).violations
+            violations = simulate(seed, store).violations
         except Exception as error:  # noqa: BLE001 - whatever a planted bug may lead to
             return seed, Violation("raises", repr(error))
         if violations:
@@ -22,9 +22,9 @@ def first_violation(seeds: range) -> tuple[int, Violation] | None:
 
 
 def main() -> None:
-    """Arguments: the first seed, and how many."""
-    first, count = map(int, sys.argv[1:])
-    found = first_violation(range(first, first + count))
+    """Arguments: the first seed, how many, and "tables" for worlds over tables."""
+    first, count = map(int, sys.argv[1:3])
+    found = first_violation(range(first, first + count), "tables" if "tables" in sys.argv[3:] else "sqlite")
     answer = {
         "source": contraforce_sentinel.__file__,
         "seed": found[0] if found else None,

@@ -1,30 +1,39 @@
 """One simulation: a seed in, what happened and which promises were broken out.
 
-`.venv/bin/python tests/simulation/simulate.py 1234` prints the trace of a seed.
+`.venv/bin/python tests/simulation/simulate.py 1234` prints the trace of a seed, with `--tables` that of its
+world over Azure Tables.
 """
 
+import argparse
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, Literal
 from unittest.mock import patch
 
+import httpx
 from faultplan import HOUR, FaultPlan
 from final import check_the_end, is_settled
 from instances import Instance, Machine, secrets
 from scenario import Change, Posting, Scenario, apply_change, draw_scenario
 from truth import PLANTED_TITLE, Violation, World
 from virtual_time import VirtualTimeLoop, run
-from watched_store import open_store
+from watched_store import open_sqlite
 
+from contraforce_sentinel.azure_transport import HttpxTransport
+from contraforce_sentinel.connections import Connections
 from contraforce_sentinel.links import Link
+from contraforce_sentinel.stores import LinkStore
+from contraforce_sentinel.stores.tables import TableLinkStore
 from contraforce_sentinel.telemetry import EVENT_NAME, quieten_libraries
+from sandbox.in_memory import InMemory
+
+type Store = Literal["sqlite", "tables"]
 
 _PATIENCE_SECONDS: Final = 6 * HOUR
 _TRIES_OF_A_PLAYBOOK: Final = 5
@@ -42,16 +51,19 @@ class Result:
     links: tuple[Link, ...]
 
 
-def simulate(seed: int) -> Result:
-    """Run one world until everything has come to its end, or has had the time to."""
+def simulate(seed: int, store: Store = "sqlite") -> Result:
+    """Run one world until everything has come to its end, or has had the time to.
+
+    A seed has one world for each store: the same incidents and the same dice, but other calls.
+    """
     quieten_libraries()  # as the triggers' module does
     environment = {"IDENTITY_ENDPOINT": "http://localhost/msi/token", "IDENTITY_HEADER": ""}
     with patch.dict(os.environ, environment):
-        return run(lambda loop: _Simulation(loop, seed).run(), seed=seed)
+        return run(lambda loop: _Simulation(loop, seed, store).run(), seed=seed)
 
 
 class _Simulation:
-    def __init__(self, loop: VirtualTimeLoop, seed: int) -> None:
+    def __init__(self, loop: VirtualTimeLoop, seed: int, store: Store) -> None:
         self._loop = loop
         self._rng = Random(seed)  # noqa: S311
         self._world = World(loop, seed=seed)
@@ -61,6 +73,7 @@ class _Simulation:
         self._machine = Machine(
             self._world, self._faults, retention=timedelta(days=self._scenario.retention_days)
         )
+        self._machine.is_store_shared = store == "sqlite"
         self._tasks: list[asyncio.Task[None]] = []
         self._instances: dict[int, Instance] = {}
         self._starts = 0
@@ -71,7 +84,8 @@ class _Simulation:
         world, scenario = self._world, self._scenario
         os.environ["IDENTITY_HEADER"] = world.identity.header
         self._loop.set_exception_handler(self._unhandled)
-        self._machine.store = open_store()
+        shared = self._machine.is_store_shared
+        self._machine.store = open_sqlite() if shared else self._open_undisturbed()
         with _watched_log(world):
             for slot, start in zip(range(len(scenario.offsets)), scenario.timer_starts, strict=False):
                 self._background(self._timer(slot, start))
@@ -102,6 +116,12 @@ class _Simulation:
                 break
         await check_the_end(world, self._machine.store, self._machine.referee, self._faults)
         await self._machine.store.close()
+
+    def _open_undisturbed(self) -> LinkStore:
+        """Return a store over the world's tables that no fault reaches, to look into them."""
+        tables = self._world.tables
+        transport = HttpxTransport(Connections(lambda: httpx.AsyncClient(transport=InMemory(tables))))
+        return TableLinkStore.from_connection_string(tables.connection_string, transport=transport)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(self._loop.create_task(work))
@@ -197,8 +217,12 @@ def _watched_log(world: World) -> Iterator[None]:
 
 def main() -> None:
     """Print what happens in the worlds of the seeds on the command line."""
-    for seed in map(int, sys.argv[1:]):
-        result = simulate(seed)
+    parser = argparse.ArgumentParser(description="Print what happens in a world.")
+    parser.add_argument("seeds", nargs="+", type=int)
+    parser.add_argument("--tables", action="store_true", help="over Azure Tables instead of SQLite")
+    wanted = parser.parse_args()
+    for seed in wanted.seeds:
+        result = simulate(seed, "tables" if wanted.tables else "sqlite")
         print(*result.trace, sep="\n")  # noqa: T201
         for link in result.links:
             print(link.state, link.reason, link.incident_id.key[-70:], link.ticket and link.ticket.number)  # noqa: T201

@@ -4,16 +4,18 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Final
 
-from virtual_time import VirtualTimeLoop
+from virtual_time import VirtualTimeLoop, wall
 
 from contraforce_sentinel.links import Link
 from sandbox import SandboxIncident, SandboxWorkspace
 from sandbox.contraforce import ContraForce
 from sandbox.identity import ManagedIdentity
 from sandbox.resource_manager import ResourceManager
+from sandbox.table_service import TableService
 
 ARM_URL: Final = "https://arm.test"
 CONTRAFORCE_URL: Final = "https://contraforce.test"
+TABLES_URL: Final = "https://stsandboxlinks.table.core.windows.net"
 IDENTITY_URL: Final = "http://localhost"
 PLANTED_TITLE: Final = "planted-title-7f31"
 """Part of every incident's title; must be in no log record."""
@@ -75,6 +77,8 @@ class World:
         self.arm.audiences = {ARM_URL}
         self.contraforce = ContraForce()
         self.contraforce.base_url = CONTRAFORCE_URL
+        self.tables = TableService(self.identity, clock=lambda: wall(self.now))
+        self.tables.base_url = TABLES_URL
         self.workspaces: list[SandboxWorkspace] = []
         self.cases: dict[str, Case] = {}
         self.second_ticket = False

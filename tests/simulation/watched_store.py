@@ -1,22 +1,32 @@
-"""The real SQLite store, in memory, behind faults and under the referee's eyes."""
+"""The real stores behind faults and under the referee's eyes.
+
+All instances share one SQLite store, in memory. Over tables each has its own, with the real SDK, and the
+service beneath them is shared: there the referee learns what is stored from the service (`table_watch.py`).
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, Future
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import httpx
+from azure.identity.aio import ManagedIdentityCredential
 from faultplan import FaultPlan
 from referee import Referee
-from truth import World
+from truth import TABLES_URL, World
 from wire import Mortal
 
+from contraforce_sentinel.azure_transport import HttpxTransport
+from contraforce_sentinel.connections import Connections
 from contraforce_sentinel.errors import StoreUnavailable
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores import Backlog, Found, TimerRun
+from contraforce_sentinel.stores import Backlog, Found, LinkStore, TimerRun
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 
 
 class _AtOnce(Executor):
@@ -31,7 +41,7 @@ class _AtOnce(Executor):
         return future
 
 
-def open_store() -> SqliteLinkStore:
+def open_sqlite() -> SqliteLinkStore:
     """Return the store that all instances of a world share."""
     store = SqliteLinkStore(Path(":memory:"))
     store._file._thread.shutdown()
@@ -39,13 +49,28 @@ def open_store() -> SqliteLinkStore:
     return store
 
 
+def open_tables(world: World, network: httpx.AsyncBaseTransport) -> TableLinkStore:
+    """Return a store of its own over the tables of the world, as its identity."""
+    transport = HttpxTransport(
+        Connections(partial(httpx.AsyncClient, transport=network, timeout=READ_SECONDS, trust_env=False))
+    )
+    credential = ManagedIdentityCredential(
+        client_id=world.identity.client_ids[0], transport=transport, retry_total=2
+    )
+    return TableLinkStore.from_endpoint(TABLES_URL, credential, transport=transport)
+
+
 class WatchedStore:
-    """One instance's view of the shared store; `LinkStore` again."""
+    """One instance's view of what is stored; `LinkStore` again.
+
+    The referee is told here of what a shared store holds; of tables it knows already.
+    """
 
     def __init__(
-        self, store: SqliteLinkStore, process: Mortal, *, world: World, faults: FaultPlan, referee: Referee
+        self, store: LinkStore, process: Mortal, *, world: World, faults: FaultPlan, referee: Referee
     ) -> None:
         self._store = store
+        self._tells = isinstance(store, SqliteLinkStore)
         self._process = process
         self._world = world
         self._faults = faults
@@ -133,17 +158,22 @@ class WatchedStore:
         if fails == "before":
             self._lose(label, subject)
         await process.step(f"at {label}")
-        result = await work()
+        try:
+            result = await work()
+        except StoreUnavailable:
+            await process.step(f"after failing {label}")
+            self._lose(label, subject)
         if seen is not None:
             self._world.note(f"{label}{' finds one' if name == 'insert' and result is None else ''}")
-            seen(result)
+            if self._tells:
+                seen(result)
         await process.step(f"after {label}")
         await asyncio.sleep(back)
         if fails == "after":
             self._lose(label, subject)
         return result
 
-    def _lose(self, label: str, subject: Link | str) -> None:
+    def _lose(self, label: str, subject: Link | str) -> NoReturn:
         self._world.note(f"{label} fails")
         if isinstance(subject, Link):
             self._referee.not_stored(self._process, subject)

@@ -80,7 +80,7 @@ class Wire:
         reply: asyncio.Future[Answer] = loop.create_future()
 
         def arrive() -> None:  # it arrives although its sender may be dead or tired of waiting by now
-            answer = self._remote.work(call, fate)
+            answer = self._remote.work(call, fate, self._process)
             if fate.fault is not Fault.UNANSWERED:
                 loop.call_later(fate.back, deliver, answer)
 

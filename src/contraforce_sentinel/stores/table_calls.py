@@ -44,9 +44,9 @@ class TableCalls:
         try:
             async with asyncio.timeout(_LISTING_SECONDS if is_listing else _OPERATION_SECONDS):
                 async for attempt in stamina.retry_context(
-                    on=_is_passing, attempts=5, timeout=10, wait_max=2
+                    on=(_Passing, UpstreamUnavailable), attempts=5, timeout=10, wait_max=2
                 ):
-                    with attempt:
+                    with attempt, _without_words():
                         if self._identity is not None:
                             await self._identity.get_token(_SCOPE)
                         if makes_table and not self._is_made:
@@ -55,7 +55,7 @@ class TableCalls:
         except UpstreamError as error:
             told = f"{error}; {error.advice}" if error.advice else str(error)
             raise StoreUnavailable(f"the table link store cannot be used: {told}") from error
-        except (AzureError, TimeoutError, *_MALFORMED) as error:
+        except (_Passing, AzureError, TimeoutError, *_MALFORMED) as error:
             if _is_refusal(error):
                 raise Refused from None
             self._is_made = False  # somebody may have removed the table
@@ -81,6 +81,21 @@ def reading() -> Iterator[None]:
         raise StoreUnavailable("an entity of the table link store cannot be read by this version") from None
 
 
+class _Passing(Exception):
+    """The same operation may succeed in a moment. It is logged with every repeat."""
+
+
+@contextmanager
+def _without_words() -> Iterator[None]:
+    """Tell what may pass by its type and status: the service's own words may quote the request."""
+    try:
+        yield
+    except AzureError as error:
+        if _is_passing(error):
+            raise _Passing(f"{type(error).__name__} {getattr(error, 'status_code', None)}") from error
+        raise
+
+
 def _failure(error: Exception) -> str:
     """Say what a person has to do; never the service's words, which may quote the request."""
     if isinstance(error, ClientAuthenticationError) or getattr(error, "status_code", None) in {401, 403}:
@@ -104,4 +119,4 @@ def _is_passing(error: Exception) -> bool:
     """Whether the same operation may succeed in a moment."""
     if isinstance(error, HttpResponseError):
         return error.status_code in _PASSING_STATUSES
-    return isinstance(error, ServiceRequestError | ServiceResponseError | UpstreamUnavailable)
+    return isinstance(error, ServiceRequestError | ServiceResponseError)

@@ -1,0 +1,44 @@
+"""What the table service holds, told to the referee when it changes, whoever gets the answer."""
+
+from referee import Process, Referee
+from truth import World
+
+from contraforce_sentinel.incidents import WorkspaceId
+from contraforce_sentinel.links import Link
+from contraforce_sentinel.stores.entities import to_time
+from sandbox.table_entities import Entity, Key
+
+
+class TableWatch:
+    """`sender` is the process whose request is being carried out."""
+
+    def __init__(self, world: World, referee: Referee) -> None:
+        self.sender: Process
+        self._world = world
+        self._referee = referee
+        self._records: dict[Key, str] = {}
+        self._workspaces: dict[str, WorkspaceId] = {}
+        world.tables.watch = self._changed
+
+    def _changed(self, key: Key, entity: Entity | None) -> None:
+        row = key[1]
+        if row.startswith("link-"):
+            self._record_changed(key, entity)
+        elif row == "watermark" and entity is not None:
+            moment = to_time(entity.properties["created_at"])
+            self._referee.watermark_moved(self._workspace(entity.properties["workspace"]), moment)
+
+    def _record_changed(self, key: Key, entity: Entity | None) -> None:
+        stored = self._world.stored
+        if entity is None:
+            stored.pop(self._records[key], None)
+            return
+        link = Link.model_validate_json(entity.properties["record"])
+        self._records[key] = link.incident_id.key
+        stored[link.incident_id.key] = link
+        self._referee.stored(self.sender, link)
+
+    def _workspace(self, key: str) -> WorkspaceId:
+        if key not in self._workspaces:
+            self._workspaces[key] = WorkspaceId.parse(key)
+        return self._workspaces[key]
