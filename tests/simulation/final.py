@@ -2,8 +2,10 @@
 
 from faultplan import HOUR, Fault, FaultPlan
 from referee import Referee
+from surprises import AT_RISK
 from truth import Case, World
 
+from contraforce_sentinel.errors import RecordUnreadable
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.stores import LinkStore
@@ -17,7 +19,9 @@ _CLOCKS = 121.0
 
 
 def must_have_a_record(case: Case) -> bool:
-    """Whether it was accepted, or discovery can see it."""
+    """Whether it was accepted, or discovery can see it, and its record can be read."""
+    if case.is_spoilt:
+        return False
     return bool(case.accepted) or (case.in_lookback and case.deleted_at is None)
 
 
@@ -34,7 +38,14 @@ def is_settled(world: World, runs: list[float]) -> bool:
 async def check_the_end(world: World, store: LinkStore, referee: Referee, faults: FaultPlan) -> None:
     """Hold every incident against the promises."""
     for case in world.cases.values():
-        link = await store.get(IncidentId.parse(case.facts.arm_id))
+        try:
+            link = await store.get(IncidentId.parse(case.facts.arm_id))
+        except RecordUnreadable:
+            if not case.is_spoilt:
+                world.violate("i", f"{case.label}: its record cannot be read any more")
+            continue
+        if case.is_spoilt:
+            world.violate("i", f"{case.label}: a record that cannot be read was written over")
         if link is None:
             if must_have_a_record(case):
                 how = "answered 2xx" if case.accepted else "in the lookback"
@@ -60,6 +71,7 @@ def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: F
         "contraforce-rejected": Fault.REJECTED in file.killers or bool(case.asked_tickets),
         "contraforce-malformed": bool(file.killers & {Fault.GARBAGE, Fault.WRONG_SHAPE}),
         "incident-gone": case.deleted_at is not None,
+        "unexpected": AT_RISK in file.killers or lasting,
         "not-ingested-yet": bool(file.unknown_at)
         and file.unknown_at[-1] - file.unknown_at[0] >= _INGESTION_SECONDS - _CLOCKS,
         "no-ticket-yet": lasting,
@@ -88,6 +100,16 @@ def _check_tables(world: World) -> None:
     for link in world.stored.values():
         place, index = partition(link.incident_id.workspace), index_row(link)
         expected |= {(place, row) for row in (link_row(link.incident_id), index) if row is not None}
-    records = {key for key in rows if key[1].startswith(("link-", "due-", "dead-"))}
+    spoilt = {
+        (partition(incident.workspace), incident.name.lower())
+        for incident in (
+            IncidentId.parse(case.facts.arm_id) for case in world.cases.values() if case.is_spoilt
+        )
+    }
+    records = {
+        (place, row)
+        for place, row in rows
+        if row.startswith(("link-", "due-", "dead-")) and (place, row[-36:]) not in spoilt
+    }
     if rows and records != expected:
         world.violate("index", f"rows beside the records: {sorted(records ^ expected)}")

@@ -12,6 +12,7 @@ import httpx
 from faultplan import FaultPlan
 from referee import Referee
 from remote import Remote
+from surprises import Surprise, Surprises, surprise_ports
 from truth import ARM_URL, World
 from virtual_time import wall
 from watched_store import WatchedStore, open_tables
@@ -21,7 +22,7 @@ from contraforce_sentinel import answers, contraforce
 from contraforce_sentinel.azure_transport import HttpxTransport
 from contraforce_sentinel.connections import Connections
 from contraforce_sentinel.contraforce import ContraForce
-from contraforce_sentinel.errors import DeliveryError, StoreUnavailable
+from contraforce_sentinel.errors import DeliveryError, RecordUnreadable, StoreUnavailable, Unforeseen
 from contraforce_sentinel.incidents import Severity
 from contraforce_sentinel.linking import TicketLinking
 from contraforce_sentinel.pacing import Pace
@@ -50,6 +51,7 @@ class Machine:
         self.faults = faults
         self.retention = retention
         self.referee = Referee(world)
+        self.surprises = Surprises(world, self.referee, until=faults.until)
         self.remote = Remote(world, self.referee)
         self.store: LinkStore
         self.is_store_shared = True
@@ -102,8 +104,10 @@ class Instance:
             delivery = parse_delivery(body, content_type="application/json")
             outcome = await self._linking.link(delivery, trigger="http")
             answer = answers.for_outcome(outcome, now=self._clock())
-        except (StoreUnavailable, DeliveryError) as error:
+        except (StoreUnavailable, RecordUnreadable, DeliveryError) as error:
             answer = answers.for_error(error)
+        except Surprise as error:  # of the store, which could record nothing
+            answer = answers.for_error(Unforeseen(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
             self._world.violate("raises", f"a delivery raised {error!r}")
             return 500
@@ -117,7 +121,7 @@ class Instance:
         try:
             await self._reconciler.run()
             self.runs.append(started)
-        except StoreUnavailable:
+        except (StoreUnavailable, Surprise):
             self._world.note(f"{self.name} run fails")
         except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
             self._world.violate("raises", f"the timer raised {error!r}")
@@ -132,7 +136,9 @@ class Instance:
         world, faults, referee = machine.world, machine.faults, machine.referee
         wire = Wire(self, world=world, remote=machine.remote, faults=faults, referee=referee)
         own = machine.store if machine.is_store_shared else open_tables(world, Network(wire))
-        store = WatchedStore(own, self, world=world, faults=faults, referee=referee)
+        store = WatchedStore(
+            own, self, world=world, faults=faults, surprises=machine.surprises, referee=referee
+        )
         mappings = [
             WorkspaceMapping.model_validate(
                 {"workspace": workspace.arm_id, "contraforceWorkspaceId": workspace.contraforce_id}
@@ -157,6 +163,7 @@ class Instance:
         workspaces = Workspaces(mappings, resource_manager=manager)
         pace = Pace()
         sentinel = Sentinel(manager, pace=pace)
+        surprise_ports(machine.surprises, workspaces=workspaces, sentinel=sentinel)
         self._linking = TicketLinking(
             workspaces=workspaces,
             contraforce=ContraForce(http, base_url=world.contraforce.api_url),

@@ -44,10 +44,8 @@ BUGS: Final = (
     Bug(
         "comments before the ticket is remembered",
         "linking.py",
-        """return await self._store.replace(
-                link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())
-            )""",
-        "return link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())",
+        "link = await self._remember(link)",
+        "link = link.model_copy()",
     ),
     Bug(
         "random comment id",
@@ -171,6 +169,55 @@ BUGS: Final = (
         "contraforce.py",
         """f"status {status}{f' {code}' if code else ''}",""",
         'f"status {status} {body!r}",',
+    ),
+    Bug(
+        "what fails after a success of tickets/link is tried again",
+        "contraforce.py",
+        "ticket_at_risk=has_answered",
+        "ticket_at_risk=False",
+    ),
+    Bug(
+        "what fails before a ticket is stored is tried again",
+        "linking.py",
+        "Unforeseen(error, ticket_at_risk=ticket_at_risk)",
+        "Unforeseen(error)",
+    ),
+    Bug(
+        "what nobody foresaw is not recorded with its incident",
+        "linking.py",
+        "except Exception as error:  # noqa: BLE001 - recorded, so that it stops nothing else",
+        "except UpstreamError as error:",
+    ),
+    Bug(
+        "the first error of a workspace stops the run",
+        "reconcile.py",
+        "            run.failed.add(workspace.key)\n",
+        "            run.failed.add(workspace.key)\n            raise\n",
+    ),
+    Bug(
+        "the first error of a try stops the workspace",
+        "reconcile.py",
+        "            report_link_failure(link.incident_id, error)\n            return\n",
+        "            raise\n",
+    ),
+    Bug(
+        "an incident that cannot be recorded is passed by the watermark",
+        "reconcile.py",
+        "                    has_all = False\n",
+        "",
+    ),
+    Bug(
+        "a record that cannot be read hides the others",
+        "stores/sqlite.py",
+        "                found.unreadable.append(error.incident)\n",
+        "                raise\n",
+    ),
+    Bug(
+        "a record that cannot be read is made anew",
+        "stores/sqlite.py",
+        "        return None if row is None else _link(row)\n",
+        "        try:\n            return None if row is None else _link(row)\n"
+        "        except RecordUnreadable:\n            return None\n",
     ),
     Bug(
         "closed and merged incidents are linked",

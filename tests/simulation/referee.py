@@ -159,6 +159,8 @@ class Referee:
         if seconds_of(to) < world.now - LOOKBACK_SECONDS + 2 * LIST_LAG_SECONDS + 3600:
             return  # where the first look begins
         for case in world.cases.values():
+            if case.is_spoilt:
+                continue
             is_seen = case.listed_at + LIST_LAG_SECONDS <= world.now and case.deleted_at is None
             passed = case.workspace.arm_id.lower() == workspace_id.key and case.created <= seconds_of(to)
             if passed and is_seen and case.in_lookback and case.key not in world.stored:

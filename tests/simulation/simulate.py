@@ -21,10 +21,12 @@ from faultplan import HOUR, FaultPlan
 from final import check_the_end, is_settled
 from instances import Instance, Machine, secrets
 from scenario import Change, Posting, Scenario, apply_change, draw_scenario
+from surprises import spoil
 from truth import PLANTED_TITLE, Violation, World
 from virtual_time import VirtualTimeLoop, run
 from watched_store import open_sqlite
 
+from contraforce_sentinel import contraforce
 from contraforce_sentinel.azure_transport import HttpxTransport
 from contraforce_sentinel.connections import Connections
 from contraforce_sentinel.links import Link
@@ -95,7 +97,10 @@ class _Simulation:
                 self._background(self._playbook(posting))
             for change in scenario.changes:
                 self._background(self._analyst(change))
-            await self._until_the_end()
+            self._background(self._spoil())
+            surprised = self._machine.surprises.after_ticket(contraforce._linked_ticket)
+            with patch.object(contraforce, "_linked_ticket", surprised):
+                await self._until_the_end()
         return Result(
             seed=world.seed,
             violations=tuple(world.violations),
@@ -116,6 +121,17 @@ class _Simulation:
                 break
         await check_the_end(world, self._machine.store, self._machine.referee, self._faults)
         await self._machine.store.close()
+
+    async def _spoil(self) -> None:
+        """Make a record unreadable, in some worlds."""
+        surprises = self._machine.surprises
+        if surprises.spoils_at is None:
+            return
+        await asyncio.sleep(surprises.spoils_at)
+        if (case := surprises.pick()) is not None:
+            self._world.note(f"the record of {case.label} is spoilt")
+            self._world.stored.pop(case.key)
+            await spoil(self._machine.store, case)
 
     def _open_undisturbed(self) -> LinkStore:
         """Return a store over the world's tables that no fault reaches, to look into them."""

@@ -1,5 +1,6 @@
 """What the table service holds, told to the referee when it changes, whoever gets the answer."""
 
+from pydantic import ValidationError
 from referee import Process, Referee
 from truth import World
 
@@ -33,7 +34,10 @@ class TableWatch:
         if entity is None:
             stored.pop(self._records[key], None)
             return
-        link = Link.model_validate_json(entity.properties["record"])
+        try:
+            link = Link.model_validate_json(entity.properties["record"])
+        except ValidationError:  # spoilt on purpose: of no interest any more
+            return
         self._records[key] = link.incident_id.key
         stored[link.incident_id.key] = link
         self._referee.stored(self.sender, link)

@@ -25,7 +25,8 @@ PLANTED_TITLE: Final = "planted-title-7f31"
 class Case:
     """One incident and what is true of it. Times are the loop's; `label` names it in traces and messages.
 
-    `asked_tickets` are the ids that bodies asked for which were not refused.
+    `is_spoilt`: its record cannot be read. `asked_tickets` are the ids that bodies asked for which were not
+    refused.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Case:
     rule_fires: bool
     in_lookback: bool
     deleted_at: float | None = None
+    is_spoilt: bool = False
     may_be_skipped: bool = False
     may_be_linked: bool = True
     accepted: list[float] = field(default_factory=list)

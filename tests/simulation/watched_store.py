@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import httpx
-from azure.identity.aio import ManagedIdentityCredential
 from faultplan import FaultPlan
 from referee import Referee
+from surprises import Surprise, Surprises
 from truth import TABLES_URL, World
 from wire import Mortal
 
 from contraforce_sentinel.azure_transport import HttpxTransport
 from contraforce_sentinel.connections import Connections
 from contraforce_sentinel.errors import StoreUnavailable
+from contraforce_sentinel.identity import Identity
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.stores import Backlog, Found, LinkStore, TimerRun
@@ -54,10 +55,8 @@ def open_tables(world: World, network: httpx.AsyncBaseTransport) -> TableLinkSto
     transport = HttpxTransport(
         Connections(partial(httpx.AsyncClient, transport=network, timeout=READ_SECONDS, trust_env=False))
     )
-    credential = ManagedIdentityCredential(
-        client_id=world.identity.client_ids[0], transport=transport, retry_total=2
-    )
-    return TableLinkStore.from_endpoint(TABLES_URL, credential, transport=transport)
+    identity = Identity(client_id=world.identity.client_ids[0], transport=transport)
+    return TableLinkStore.from_endpoint(TABLES_URL, identity, transport=transport)
 
 
 class WatchedStore:
@@ -67,9 +66,17 @@ class WatchedStore:
     """
 
     def __init__(
-        self, store: LinkStore, process: Mortal, *, world: World, faults: FaultPlan, referee: Referee
+        self,
+        store: LinkStore,
+        process: Mortal,
+        *,
+        world: World,
+        faults: FaultPlan,
+        surprises: Surprises,
+        referee: Referee,
     ) -> None:
         self._store = store
+        self._surprises = surprises
         self._tells = isinstance(store, SqliteLinkStore)
         self._process = process
         self._world = world
@@ -158,6 +165,8 @@ class WatchedStore:
         if fails == "before":
             self._lose(label, subject)
         await process.step(f"at {label}")
+        if self._surprises.strikes():
+            self._surprise(f"before {label}", subject)
         try:
             result = await work()
         except StoreUnavailable:
@@ -169,9 +178,19 @@ class WatchedStore:
                 seen(result)
         await process.step(f"after {label}")
         await asyncio.sleep(back)
+        if self._surprises.strikes():
+            self._surprise(f"after {label}", subject)
         if fails == "after":
             self._lose(label, subject)
         return result
+
+    def _surprise(self, what: str, subject: Link | str) -> NoReturn:
+        self._world.note(f"surprise {what}")
+        if isinstance(subject, Link):
+            self._referee.not_stored(self._process, subject)
+            if subject.state is LinkState.TICKETED:
+                self._surprises.risk(subject.incident_id.key)
+        raise Surprise
 
     def _lose(self, label: str, subject: Link | str) -> NoReturn:
         self._world.note(f"{label} fails")
