@@ -119,13 +119,6 @@ BUGS: Final = (
         store="tables",
     ),
     Bug(
-        "a lost answer of the table service is taken for a conflict",
-        "stores/tables.py",
-        'if found is not None and found.get("written") == mark else None',
-        "if found is not None and False else None",
-        store="tables",
-    ),
-    Bug(
         "a row of the index is left behind",
         "stores/tables.py",
         'for operation, row in (("delete", old_row), ("upsert", new_row))',
@@ -177,12 +170,6 @@ BUGS: Final = (
         "ticket_at_risk=False",
     ),
     Bug(
-        "what fails before a ticket is stored is tried again",
-        "linking.py",
-        "Unforeseen(error, ticket_at_risk=ticket_at_risk)",
-        "Unforeseen(error)",
-    ),
-    Bug(
         "what nobody foresaw is not recorded with its incident",
         "linking.py",
         "except Exception as error:  # noqa: BLE001 - recorded, so that it stops nothing else",
@@ -193,12 +180,6 @@ BUGS: Final = (
         "reconcile.py",
         "            run.failed.add(workspace.key)\n",
         "            run.failed.add(workspace.key)\n            raise\n",
-    ),
-    Bug(
-        "the first error of a try stops the workspace",
-        "reconcile.py",
-        "            report_link_failure(link.incident_id, error)\n            return\n",
-        "            raise\n",
     ),
     Bug(
         "an incident that cannot be recorded is passed by the watermark",

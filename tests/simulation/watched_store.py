@@ -187,9 +187,10 @@ class WatchedStore:
     def _surprise(self, what: str, subject: Link | str) -> NoReturn:
         self._world.note(f"surprise {what}")
         if isinstance(subject, Link):
-            self._referee.not_stored(self._process, subject)
-            if subject.state is LinkState.TICKETED:
+            before = self._world.stored.get(subject.incident_id.key)
+            if subject.ticket is not None and before is not None and before.ticket is None:
                 self._surprises.risk(subject.incident_id.key)
+            self._referee.not_stored(self._process, subject)
         raise Surprise
 
     def _lose(self, label: str, subject: Link | str) -> NoReturn:
