@@ -5,9 +5,10 @@ counted, because they spend from the same budget, but never held back.
 """
 
 import asyncio
+import math
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,13 +29,12 @@ class _Budget:
     line: asyncio.Lock = field(default_factory=asyncio.Lock)
     given_back: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def free_at(self, now: float, window_seconds: float) -> float | None:
-        """When there is room for a PUT; None if that is only when a reserved one is given back."""
+    def free_at(self, now: float, window_seconds: float, *, room: int) -> float:
+        """When another PUT makes no more than `room` in a window."""
         while self.sent and self.sent[0] <= now - window_seconds:
             self.sent.popleft()
-        room = PUTS - self.reserved
         if room <= 0:
-            return None
+            return math.inf
         return now if len(self.sent) < room else self.sent[len(self.sent) - room] + window_seconds
 
 
@@ -73,20 +73,17 @@ class Pace:
     async def _reserve(self, budget: _Budget, subscription_id: str, until: float) -> bool:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while True:
-            now = loop.time()
-            free_at = budget.free_at(now, self._window_seconds)
-            if (now if free_at is None else max(free_at, now)) >= until:
+        while (now := loop.time()) < until:
+            free_at = budget.free_at(now, self._window_seconds, room=PUTS - budget.reserved)
+            if free_at <= now:
+                if now > began:
+                    measure("pace.wait", (now - began) * 1000, subscription=subscription_id)
+                budget.reserved += 1
+                return True
+            if budget.free_at(now, self._window_seconds, room=PUTS) >= until:
                 return False
-            if free_at is not None and free_at <= now:
-                break
             budget.given_back.clear()
-            try:
-                async with asyncio.timeout_at(min(until, free_at or until)):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(until, free_at)):
                     await budget.given_back.wait()
-            except TimeoutError:
-                continue
-        if now > began:
-            measure("pace.wait", (now - began) * 1000, subscription=subscription_id)
-        budget.reserved += 1
-        return True
+        return False
