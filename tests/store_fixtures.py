@@ -82,7 +82,7 @@ def table_transport() -> HttpxTransport:
 type OpenStore = Callable[[], LinkStore]
 
 
-@pytest.fixture(params=["sqlite", "tables"])
+@pytest.fixture(params=["sqlite", pytest.param("tables", marks=pytest.mark.azurite)])
 async def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[OpenStore]:
     """Return a function that opens one more store over the same data, as another instance would."""
     if request.param == "tables":

@@ -19,7 +19,7 @@ from mutants import BUGS, SOURCE, Bug, plant
 from simulate import simulate
 
 BASE: Final = 0
-CHUNK: Final = 50
+CHUNK: Final = 10
 LAST_LINES: Final = 40
 
 
@@ -27,7 +27,7 @@ def _seeds() -> list[int]:
     chosen = os.environ.get("SIMULATION_SEEDS")
     if chosen:
         return [int(seed) for seed in chosen.split(",")]
-    return list(range(BASE, BASE + int(os.environ.get("SIMULATION_COUNT", "1000"))))
+    return list(range(BASE, BASE + int(os.environ.get("SIMULATION_COUNT", "150"))))
 
 
 CHUNKS: Final = list(batched(_seeds(), CHUNK, strict=False))
