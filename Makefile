@@ -2,12 +2,20 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 DIST := dist
+# Hundreds of tests start a process: none compiles what another one has compiled.
+unexport PYTHONDONTWRITEBYTECODE
+
+# Which tests a command runs; tests/test_loops.py holds that together they run every one.
+QUICK := not slow and not deep and not azurite
+TEST := not deep and not azurite
+DEEP := deep or azurite or simulation
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: azurite bench bicep cover kusto soak help pictures setup demo run test check fix package clean
+.PHONY: azurite bench bicep cover kusto soak help pictures quick setup demo run test test-deep check fix package clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.ready  ## uv, Python 3.13 and the locked packages, in .venv
 
@@ -22,18 +30,26 @@ run: setup  ## serve the app on port 7071 with local.settings.json
 	@test -f local.settings.json || echo "no local.settings.json: copy local.settings.sample.json and fill it in" >&2
 	@if command -v func >/dev/null; then PATH="$(CURDIR)/$(BIN):$$PATH" func start; else $(BIN)/python -m functions_host; fi
 
-test: setup  ## every test, offline; ARGS="-k name" for some of them
-	@$(BIN)/python -m pytest $(ARGS)
+quick: setup  ## the tests that need no second process: for every save
+	@$(PYTEST) -m "$(QUICK)" $(ARGS)
+
+test: setup  ## every test but the deep ones, offline: for every commit; ARGS="-k name" for some of them
+	@$(PYTEST) -m "$(TEST)" $(ARGS)
+
+test-deep: setup azurite kusto  ## the rest: a short bench, the wide tests, Azurite, 1,000 simulations (needs npm)
+	@$(MAKE) --no-print-directory bench SHORT=1
+	@SIMULATION_COUNT=1000 SIMULATION_TABLES_COUNT=300 REQUIRE_AZURITE=1 REQUIRE_KUSTO=1 \
+		$(PYTEST) -m "$(DEEP)" $(ARGS)
 
 soak: setup  ## 20,000 simulations of faults and deaths, an hour or less
-	@SIMULATION_COUNT=20000 $(BIN)/python -m pytest -q tests/test_simulation.py --timeout 0
+	@SIMULATION_COUNT=20000 $(PYTEST) -q tests/test_simulation.py --timeout 0
 
 check: setup  ## style and types
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 
-cover: setup  ## every test, with 95 % or more of the deployed lines and branches covered
+cover: setup  ## make test, with 95 % or more of the deployed lines and branches covered
 	@$(BIN)/python -m coverage erase
 	@$(MAKE) --no-print-directory test ARGS="-q --cov --cov-report=term"
 

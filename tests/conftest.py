@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 import stamina
 import trustme
+from loops import loops, mark, marks
 
 from contraforce_sentinel.bootstrap import close_app
 from functions_host.messages import HttpAnswer
@@ -20,6 +22,28 @@ from sandbox import Sandbox, SandboxIncident, SandboxWorkspace
 pytest_plugins = ["sdk_fixtures", "store_fixtures"]
 
 ROOT = Path(__file__).parent.parent
+ALL_TESTS = pytest.StashKey[dict[str, frozenset[str]]]()
+"""Every test that was collected, with its marks: those, too, that this run leaves out."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the marks on, before pytest chooses by them."""
+    mark(items)
+    config.stash[ALL_TESTS] = {item.nodeid: marks(item) for item in items}
+
+
+@pytest.fixture(autouse=True)
+def no_process(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A quick test that starts a process is in the wrong loop."""
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("it starts a process: mark it slow")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if "QUICK" in loops(marks(request.node)):
+            patch.setattr(subprocess.Popen, "__init__", refuse)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,8 @@ from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.connections import Connections
 from contraforce_sentinel.stores import table_calls
 
+pytestmark = pytest.mark.slow
+
 UPSTREAMS = ["contraforce", "arm", "identity", "tables"]
 DELIVERIES = 60
 DEADLINE_SECONDS = 2.0

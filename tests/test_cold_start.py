@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
 from conftest import ROOT
 
 from sandbox import Sandbox
@@ -62,6 +63,7 @@ def packages(modules: list[str]) -> set[str]:
     return {name for name in found if not name.startswith("_")} - {"contraforce_sentinel", "azure"}
 
 
+@pytest.mark.slow
 async def test_index_health_and_delivery_import_what_they_need_and_nothing_else(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:

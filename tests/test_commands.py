@@ -110,6 +110,7 @@ def assert_shape(found: dict[str, Any], shape: dict[str, Any]) -> None:
         assert isinstance(found[name], kind), name
 
 
+@pytest.mark.slow
 class TestHelp:
     """`--help` is enough to work, and every wrong argument is exit code 2 with a hint."""
 
@@ -206,6 +207,7 @@ def test_the_states_that_can_be_asked_for_are_those_of_links() -> None:
     assert [state.value for state in State] == [state.value for state in LinkState]
 
 
+@pytest.mark.slow
 class TestLinkAndShow:
     @pytest.mark.parametrize("name", ["arm id", "trigger", "portal", "name", "number", "#number"])
     async def test_an_incident_is_linked_by_every_name_it_has(self, shell: Shell, name: str) -> None:

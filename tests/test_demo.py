@@ -42,6 +42,7 @@ def printed(console: Console) -> str:
     return console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_piped_it_shows_every_observation_in_plain_text_and_leaves_nothing(tmp_path: Path) -> None:
     hostile = {
         "MINIMUM_SEVERITY": "no such",
@@ -78,6 +79,7 @@ def test_piped_it_shows_every_observation_in_plain_text_and_leaves_nothing(tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_it_exits_with_130_and_leaves_nothing(number: signal.Signals, tmp_path: Path) -> None:
     environment = {**PIPE_ENVIRONMENT, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"}
@@ -126,6 +128,7 @@ async def test_an_observation_that_differs_fails_its_step_and_the_rest_still_run
     assert "[bold]literally[/bold] \N{REPLACEMENT CHARACTER}[31m" in text
 
 
+@pytest.mark.slow
 async def test_an_app_that_does_not_start_is_exit_code_1_with_its_own_words(tmp_path: Path) -> None:
     (tmp_path / "function_app.py").write_text("raise RuntimeError('half a deployment')\n")
     console = plain_console()
@@ -134,6 +137,7 @@ async def test_an_app_that_does_not_start_is_exit_code_1_with_its_own_words(tmp_
     assert "half a deployment" in printed(console)
 
 
+@pytest.mark.slow
 async def test_claims_that_are_not_so_are_exit_code_1_with_the_steps_and_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -330,6 +330,7 @@ async def test_a_link_store_that_is_there_stays_as_it_is(setup: SetUp) -> None:
     assert setup.store_file.read_bytes() == before
 
 
+@pytest.mark.slow
 async def test_a_sign_in_of_the_azure_cli_is_used_where_there_is_no_managed_identity(setup: SetUp) -> None:
     """The real azure-identity runs `az`; this one stands in for Azure's command, and knows one token."""
     claims = "eyJvaWQiOiAiYWFhYWFhYWEtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAxIn0"
@@ -405,6 +406,7 @@ def test_a_token_that_does_not_say_whose_it_is_names_nobody(token: str) -> None:
     assert _object_id(token) is None
 
 
+@pytest.mark.slow
 class TestDeployedApp:
     """`--app-url`, against the app in a host of its own."""
 
@@ -453,6 +455,7 @@ class TestDeployedApp:
         assert "az functionapp show" in found.fix
 
 
+@pytest.mark.slow
 class TestCommand:
     """`contraforce-sentinel doctor` as a process."""
 

@@ -72,8 +72,8 @@ def test_a_malformed_value_of_every_setting_is_refused_by_name() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_file_and_make_target_that_a_document_names_exists(document: str) -> None:
     text = (ROOT / document).read_text()
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE)) <= targets
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
     deployed, folders = ROOT / "src" / "contraforce_sentinel", [ROOT, ROOT / "src", ROOT / "src" / "sandbox"]
     for name in re.findall(r"`([\w./]+\.(?:py|json|md|toml))`", text):
         places = [*folders, deployed]
@@ -124,7 +124,7 @@ def test_the_version_is_the_same_everywhere() -> None:
 
 
 def test_the_workflow_and_the_ci_script_call_only_make_targets_that_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for script in (".github/workflows/ci.yml", ".ci/run"):
-        called = set(re.findall(r"(?:run: |^)make ([a-z]+)", (ROOT / script).read_text(), re.MULTILINE))
-        assert {"setup", "check", "test"} <= called <= targets
+        called = set(re.findall(r"(?:run: |^)make ([a-z-]+)", (ROOT / script).read_text(), re.MULTILINE))
+        assert {"setup", "check", "test", "test-deep"} <= called <= targets

@@ -43,6 +43,7 @@ def test_the_route_prefix_is_the_documented_one() -> None:
     assert host["extensions"]["http"]["routePrefix"] == "api"
 
 
+@pytest.mark.slow
 def test_the_app_is_indexed_without_a_single_setting() -> None:
     """A wrong setting must be told by the health route, so it must not stop the indexing."""
     code = (
@@ -69,6 +70,7 @@ def test_the_app_is_indexed_without_a_single_setting() -> None:
     }
 
 
+@pytest.mark.slow
 def test_importing_the_app_reads_no_setting_and_connects_to_nothing() -> None:
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_WITHOUT_EFFECTS], cwd=ROOT, capture_output=True, text=True, check=False

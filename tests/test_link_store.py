@@ -630,6 +630,7 @@ class TestSqlite:
         await sqlite_store.check()
         assert query(path, "SELECT count(*) FROM links") == [(0,)]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["a.db", "b.db", "c.db"])
     def test_two_processes_that_create_the_file_at_once_both_work(self, tmp_path: Path, name: str) -> None:
         path = tmp_path / name

@@ -112,7 +112,7 @@ async def add_due(customer: SandboxWorkspace, number: int) -> list[SandboxIncide
     return incidents
 
 
-@pytest.fixture(params=["sqlite", "tables"])
+@pytest.fixture(params=["sqlite", pytest.param("tables", marks=pytest.mark.deep)])
 async def customers(
     request: pytest.FixtureRequest, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, SandboxWorkspace]:
@@ -131,6 +131,7 @@ async def customers(
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_backoff")
 async def test_promise_i_whatever_happens_to_some_customers_the_others_are_linked_in_the_same_run(
     app: App,

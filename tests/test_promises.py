@@ -81,6 +81,7 @@ async def deliver_to_both(
             yield await answer
 
 
+@pytest.mark.slow
 async def test_promise_d_two_deliveries_at_once_on_two_instances_make_one_tickets_link_call(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
@@ -142,6 +143,7 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_backoff")
 @pytest.mark.parametrize("bare", [True, False])
 async def test_promise_e_no_secret_and_no_incident_content_is_in_any_log_line_or_answer(

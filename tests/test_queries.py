@@ -12,6 +12,7 @@ pytestmark = pytest.mark.timeout(600)  # only ends what would never end
 QUERIES = queries()
 
 
+@pytest.mark.slow
 def test_every_query_parses_and_binds_to_the_tables_it_reads() -> None:
     assert {place: said for place, said in bound({q.place: q.text for q in QUERIES}).items() if said} == {}
 
@@ -27,11 +28,13 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 def test_a_misspelt_column_table_operator_or_function_fails() -> None:
     said = bound({fault: fault for fault in FAULTS})
     assert [fault for fault, named in FAULTS.items() if named not in " ".join(said[fault])] == []
 
 
+@pytest.mark.deep
 def test_every_misspelling_of_one_letter_in_a_column_of_a_query_fails() -> None:
     """Each column that a query reads, once misspelt in it: none gets past the check."""
     columns = ["TimeGenerated", "Name", "Properties", "DurationMs", "IncidentNumber", "ItemCount"]

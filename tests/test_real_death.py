@@ -38,11 +38,13 @@ from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
 from sandbox import LoggedRequest, Sandbox, SandboxIncident, SandboxWorkspace
 
-pytestmark = pytest.mark.timeout(300)  # 15 to 30 s each; several times that on a machine that is busy
+# the widest take 15 to 30 s; several times that on a machine that is busy
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 logger = logging.getLogger(__name__)
 
 SQLITE = "sqlite:///"
+MOST_DEATHS = 25
 LONG_SECONDS = 40.0
 """What is waited for takes a few seconds; after this it is taken as never."""
 
@@ -259,12 +261,26 @@ def customers_of(sandbox: Sandbox, count: int) -> list[SandboxWorkspace]:
     return [sandbox.add_workspace(name=f"law-{number}", subscription=str(uuid4())) for number in range(count)]
 
 
-async def test_200_incidents_on_two_instances_of_which_one_dies_three_times(
-    sandbox: Sandbox, store: LinkStore, link_store: str, tmp_path: Path, moments: random.Random
+@pytest.mark.parametrize(
+    ("count", "deaths_after"),
+    [
+        pytest.param(50, (10,), id="50 incidents, one death"),
+        pytest.param(200, (10, 70, 130), marks=pytest.mark.deep, id="200 incidents, three deaths"),
+    ],
+)
+async def test_many_incidents_on_two_instances_of_which_one_dies(
+    sandbox: Sandbox,
+    store: LinkStore,
+    link_store: str,
+    tmp_path: Path,
+    moments: random.Random,
+    *,
+    count: int,
+    deaths_after: Sequence[int],
 ) -> None:
     """Both get every incident at once; 20 incidents are under way at a time, and wait for the dead one."""
     customers = customers_of(sandbox, 8)
-    incidents = [customers[number % 8].add_incident(number=number) for number in range(1, 201)]
+    incidents = [customers[number % 8].add_incident(number=number) for number in range(1, count + 1)]
     sandbox.contraforce.latency_seconds = sandbox.arm.latency_seconds = 0.02
     places = asyncio.Semaphore(20)
     async with Fleet.over(sandbox, store, link_store, tmp_path, lease_seconds=8) as fleet:
@@ -276,9 +292,9 @@ async def test_200_incidents_on_two_instances_of_which_one_dies_three_times(
                 both = (fleet.deliver(instance, incident) for instance in (steady, mortal))
                 return [answer.status_code for answer in await asyncio.gather(*both)]
 
-        async def die_three_times() -> list[int]:
+        async def die() -> list[int]:
             unfinished = []
-            for earliest in (10, 70, 130):
+            for earliest in deaths_after:
                 calls = moments.randint(earliest, earliest + 40)
                 while sandbox.log.count("contraforce.link") < calls:  # noqa: ASYNC110 - the log has no event
                     await asyncio.sleep(0.002)
@@ -288,7 +304,7 @@ async def test_200_incidents_on_two_instances_of_which_one_dies_three_times(
             return unfinished
 
         async with asyncio.TaskGroup() as tasks:
-            deaths = tasks.create_task(die_three_times())
+            deaths = tasks.create_task(die())
             answers = await asyncio.gather(*map(deliver_to_both, incidents))
         assert all(deaths.result()), "a kill found nothing under way"
         assert {status for both in answers for status in both} <= {200, 202}
@@ -297,19 +313,29 @@ async def test_200_incidents_on_two_instances_of_which_one_dies_three_times(
         await assert_all_is_well(fleet, steady, incidents)
 
 
-async def test_one_instance_that_dies_25_times_at_any_step(
-    sandbox: Sandbox, store: LinkStore, link_store: str, tmp_path: Path, moments: random.Random
+@pytest.mark.parametrize("deaths", [4, pytest.param(25, marks=pytest.mark.deep)])
+async def test_one_instance_that_dies_many_times_at_any_step(
+    sandbox: Sandbox,
+    store: LinkStore,
+    link_store: str,
+    tmp_path: Path,
+    moments: random.Random,
+    *,
+    deaths: int,
 ) -> None:
     """Each process gets three new incidents and a timer run over what the dead left, then dies, too.
 
     A playbook whose delivery was not answered repeats it, or gives up: then discovery finds the incident.
+    So many deaths or, where none of them found anything under way, some more.
     """
     customers = customers_of(sandbox, 2)
     sandbox.contraforce.latency_seconds = sandbox.arm.latency_seconds = 0.015
     incidents, repeated, left = [], list[SandboxIncident](), 0
     async with Fleet.over(sandbox, store, link_store, tmp_path, lease_seconds=3) as fleet:
         instance = await fleet.start(Instance())
-        for _ in range(25):
+        for number in range(MOST_DEATHS):
+            if number >= deaths and left:
+                break
             successor = asyncio.create_task(fleet.start(Instance()))  # takes its time
             first, *new = [moments.choice(customers).add_incident() for _ in range(4)]
             began = time.monotonic()

@@ -188,6 +188,7 @@ async def test_an_unreadable_incident_is_told_and_does_not_hold_back_the_others(
     ] * 2
 
 
+@pytest.mark.slow
 async def test_300_workspaces_of_which_3_fail_are_all_served_and_the_3_are_told(
     app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -213,6 +214,7 @@ async def test_300_workspaces_of_which_3_fail_are_all_served_and_the_3_are_told(
     assert health.json["lastTimerRun"]["linked"] == 297
 
 
+@pytest.mark.deep
 async def test_10_000_linked_incidents_cost_list_pages_only(app: App, clock: Clock) -> None:
     start = clock() - timedelta(hours=20)
     store = current_app().store
@@ -258,6 +260,7 @@ async def test_a_missing_role_in_one_customer_does_not_stop_another(
     assert sum(path in call.path for call in app.sandbox.log.of("contraforce.link")) == 3
 
 
+@pytest.mark.slow
 async def test_the_pace_holds_with_500_due_in_a_subscription(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +269,7 @@ async def test_the_pace_holds_with_500_due_in_a_subscription(
     assert seconds >= 6 * 1.5
 
 
+@pytest.mark.deep
 async def test_four_subscriptions_take_no_longer_than_one(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are served side by side: from the first PUT to the last is hardly more than the span of one."""
     await link_500_in_each_subscription(app, monkeypatch, subscriptions=4, window_seconds=3.0)

@@ -17,7 +17,7 @@ from contraforce_sentinel.vocabulary import CORRELATION, EVENTS, METRICS
 
 type Item = dict[str, Any]
 
-pytestmark = pytest.mark.timeout(700)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(700)]
 SECONDS = 600  # only ends what would never end
 
 UNSAID = {"logger_name", "_MS.ProcessedByMetricExtractors"}

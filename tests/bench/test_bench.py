@@ -42,6 +42,7 @@ async def test_warm_deliveries_are_linked_and_wait_for_both_upstreams(lab: Lab) 
     assert min(*p50.app, *p50.floor) >= 40  # two upstreams in turn, of 20 ms each
 
 
+@pytest.mark.deep
 async def test_a_burst_is_answered_and_its_profile_names_packages(lab: Lab) -> None:
     check(await burst(lab, store="links", kind="SQLite", latency_ms=0, rounds=1, count=5), 2)
     found = await shares(lab, store="links", count=5)
@@ -49,6 +50,7 @@ async def test_a_burst_is_answered_and_its_profile_names_packages(lab: Lab) -> N
     assert sum(found.values()) == pytest.approx(1)
 
 
+@pytest.mark.deep
 async def test_cold_starts_are_measured_to_the_answer_and_imports_are_told_by_package(lab: Lab) -> None:
     check(await cold(lab, rounds=1, is_compiled=True), 2)
     assert {"pydantic", "azure.identity", "azure.mgmt"} <= (
@@ -56,6 +58,7 @@ async def test_cold_starts_are_measured_to_the_answer_and_imports_are_told_by_pa
     ).keys()
 
 
+@pytest.mark.deep
 async def test_the_timer_is_measured_over_incidents_and_over_workspaces(lab: Lab) -> None:
     check(await reconcile(lab, incidents=300, rounds=1), 3)
     check(await growth(lab, few=10, many=20), 1)
@@ -80,6 +83,7 @@ def test_a_package_is_what_a_reader_calls_it(module: str, package: str) -> None:
     assert package_of(module) == package
 
 
+@pytest.mark.slow
 async def test_a_child_that_ends_is_told() -> None:
     async with Child.start("bench.figures") as child:  # defines something, and ends
         with pytest.raises(ChildFailed, match="exit code 0"):

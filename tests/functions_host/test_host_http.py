@@ -8,6 +8,8 @@ import httpx
 import pytest
 from host_process import FUNCTION_KEY, MASTER_KEY, HostProcess, run_sample, wait_until
 
+pytestmark = pytest.mark.slow
+
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
 

@@ -18,6 +18,8 @@ from host_process import (
     write_app,
 )
 
+pytestmark = pytest.mark.slow
+
 GREETER = """
 import os
 import azure.functions as func

@@ -15,7 +15,10 @@ from bicep_templates import INFRA
 CHECKER = os.environ.get("BICEP_CHECK")
 BROKEN = Path(__file__).parent / "broken" / "broken.bicep"
 
-pytestmark = pytest.mark.skipif(not CHECKER, reason="BICEP_CHECK names no type checker")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHECKER, reason="BICEP_CHECK names no type checker"),
+]
 
 
 def check(path: Path) -> "subprocess.CompletedProcess[str]":

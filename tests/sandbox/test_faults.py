@@ -177,6 +177,7 @@ async def test_a_ca_can_be_brought_along() -> None:
     assert not sandbox.ca_file.exists()
 
 
+@pytest.mark.slow
 async def test_a_thousand_requests_at_once(sandbox: Sandbox, workspace: SandboxWorkspace) -> None:
     """All of them are in the service at the same time: the latency would otherwise add up."""
     sandbox.contraforce.latency_seconds = 0.2
