@@ -1,11 +1,13 @@
 """Connections: one client each, kept only after a request that ended well, whatever cut the others off."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
 import pytest
+from conftest import ROOT
 
 from contraforce_sentinel import connections
 from contraforce_sentinel.connections import Connections, open_client
@@ -91,6 +93,11 @@ async def test_requests_at_once_have_a_connection_each_and_some_are_kept(
     assert await asyncio.gather(*(ask(opened, sandbox.arm.base_url) for _ in range(12))) == [404] * 12
     assert len(opener.clients) == 12
     assert sum(not client.is_closed for client in opener.clients) == 3
+
+
+def test_as_many_are_kept_as_the_host_lets_deliveries_run_at_once() -> None:
+    template = (ROOT / "infra" / "app.bicep").read_text()
+    assert re.findall(r"perInstanceConcurrency: (\d+)", template) == [str(connections.MOST_KEPT)]
 
 
 async def test_promise_h_a_request_that_is_cut_at_any_step_leaves_nothing_that_is_used_again(

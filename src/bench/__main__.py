@@ -59,9 +59,9 @@ async def _warm(lab: Lab) -> Part:
 async def _burst(lab: Lab) -> Part:
     figures: list[Figure] = []
     for latency in (0, 50):
-        figures += await burst(lab, store=SQLITE, kind="SQLite", latency_ms=latency, rounds=5, count=1000)
+        figures += await burst(lab, store=SQLITE, kind="SQLite", latency_ms=latency, rounds=5, count=100)
     return Part(
-        figures, {"package, of a burst's time on the CPU": await shares(lab, store=SQLITE, count=1000)}
+        figures, {"package, of a burst's time on the CPU": await shares(lab, store=SQLITE, count=100)}
     )
 
 
@@ -103,7 +103,7 @@ async def _short(options: argparse.Namespace, say: Say) -> int:
         measures: list[Measure] = [
             partial(warm, lab, store=SQLITE, kind="SQLite", latency_ms=0, rounds=5, count=40),
             partial(warm, lab, store=SQLITE, kind="SQLite", latency_ms=50, rounds=3, count=15),
-            partial(burst, lab, store=SQLITE, kind="SQLite", latency_ms=0, rounds=3, count=200),
+            partial(burst, lab, store=SQLITE, kind="SQLite", latency_ms=0, rounds=3, count=100),
             partial(cold, lab, rounds=3, is_compiled=True),
             partial(reconcile, lab, incidents=1_000, rounds=3),
         ]

@@ -1,4 +1,4 @@
-"""Warm deliveries, one at a time and a thousand at once, beside the barest client."""
+"""Warm deliveries, one at a time and a hundred at once, beside the barest client."""
 
 from functools import partial
 from typing import Any, Final

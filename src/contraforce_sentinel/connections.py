@@ -16,7 +16,9 @@ from typing import Any, Final
 
 import httpx
 
-MOST_KEPT: Final = 32
+MOST_KEPT: Final = 100
+"""As many as deliveries run at once (`perInstanceConcurrency`): a burst finds what the last one left."""
+
 _ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0)
 _CONNECTED: Final = "connect_tcp.complete"
 
