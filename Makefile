@@ -9,7 +9,9 @@ unexport PYTHONDONTWRITEBYTECODE
 QUICK := not slow and not deep and not azurite
 TEST := not deep and not azurite
 DEEP := deep or azurite or simulation
-PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal
+# One process more than processors: many tests wait for another process.
+WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: azurite bench bicep cover kusto soak help pictures quick setup demo run test test-deep check fix package clean

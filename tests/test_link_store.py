@@ -876,6 +876,7 @@ class TestTables:
                 await store.insert(link())
         assert "pLaNtEd" not in str(caught.value)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("status", [429, 503])
     async def test_a_long_retry_after_is_not_slept(self, status: int) -> None:
         started = time.monotonic()
@@ -884,6 +885,7 @@ class TestTables:
                 await store.get(incident_id())
         assert time.monotonic() - started < 12
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("operation", OPERATIONS)
     async def test_an_answer_that_comes_in_drops_is_given_up(
         self, operation: str, monkeypatch: pytest.MonkeyPatch
@@ -903,6 +905,7 @@ class TestTables:
             with pytest.raises(StoreUnavailable):
                 await OPERATIONS[operation](store)
 
+    @pytest.mark.slow
     async def test_reads_of_many_workspaces_leave_connections_to_deliveries(self) -> None:
         now, most = 0, 0
 

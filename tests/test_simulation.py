@@ -56,6 +56,7 @@ def test_every_promise_holds_in_every_world(store: Store, seeds: tuple[int, ...]
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("store", COUNTS)
 @pytest.mark.parametrize("seed", [3, 14, 15, 92, 65])
 def test_a_seed_always_makes_the_same_world(seed: int, store: Store) -> None:

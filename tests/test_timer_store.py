@@ -76,6 +76,7 @@ async def test_a_link_is_due_under_its_newest_time_only(store: LinkStore) -> Non
     assert [one.version for one in later] == [third.version]
 
 
+@pytest.mark.slow
 async def test_known_tells_1200_incidents_apart(store: LinkStore) -> None:
     incidents = [IncidentId(ONE, f"i-{number}") for number in range(1200)]
     await add(store, *(link(name=one.name, due=None) for one in incidents[::40]))
@@ -168,6 +169,7 @@ async def test_a_linked_incident_is_one_entity_and_no_index_row_stays_behind(tab
     assert [one["RowKey"] async for one in table.list_entities()] == ["link-a"]
 
 
+@pytest.mark.slow
 async def test_10_due_among_2000_linked_are_10_index_rows_and_10_links_read(
     table: TableClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,6 +215,7 @@ async def test_a_write_whose_answer_was_lost_is_repeated_and_is_no_conflict(
     assert await store.insert(link(name="a")) is None
 
 
+@pytest.mark.slow
 async def test_tables_out_of_reach_or_with_a_wrong_key_are_unavailable_and_the_key_is_not_told(
     tables: Tables,
 ) -> None:
