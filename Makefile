@@ -39,7 +39,7 @@ test: setup  ## every test but the deep ones, offline: for every commit; ARGS="-
 	@$(PYTEST) -m "$(TEST)" $(ARGS)
 
 test-deep: setup azurite kusto  ## the rest: a short bench, the wide tests, Azurite, 1,000 simulations (needs npm)
-	@$(MAKE) --no-print-directory bench SHORT=1
+	@$(MAKE) --no-print-directory bench SHORT=1 ARGS=
 	@SIMULATION_COUNT=1000 SIMULATION_TABLES_COUNT=300 REQUIRE_AZURITE=1 REQUIRE_KUSTO=1 \
 		$(PYTEST) -m "$(DEEP)" $(ARGS)
 

@@ -115,6 +115,13 @@ def test_the_pictures_of_the_readme_are_terminals_drawn_by_rich() -> None:
     assert "12 of 15 checks are fine, 1 failed." in shown["doctor"]
 
 
+def test_every_promise_of_the_readme_has_a_test_named_after_it_and_no_other_has() -> None:
+    section = README.split("## What it promises")[1].split("\n## ")[0]
+    promised = re.findall(r"^\| \(([a-z])\) \|", section, re.MULTILINE)
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert sorted(set(re.findall(r"def test_promise_([a-z])_", tests))) == promised
+
+
 def test_the_version_is_the_same_everywhere() -> None:
     project = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     changelog = re.search(r"^## \[(\d.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)

@@ -27,6 +27,7 @@ def test_the_three_commands_use_the_three_expressions() -> None:
     assert f'-m "{chosen["DEEP"]}" some' in told["test-deep"]
     deep = told["test-deep"]
     assert "SIMULATION_COUNT=1000 SIMULATION_TABLES_COUNT=300 REQUIRE_AZURITE=1 REQUIRE_KUSTO=1" in deep
+    assert "bench --short some" not in deep, "what is for pytest is not for the bench"
     assert deep.index("bench --short") < deep.index(" pytest "), "pytest's summary is the last that is said"
 
 

@@ -314,7 +314,7 @@ async def test_many_incidents_on_two_instances_of_which_one_dies(
 
 
 @pytest.mark.parametrize("deaths", [4, pytest.param(25, marks=pytest.mark.deep)])
-async def test_one_instance_that_dies_many_times_at_any_step(
+async def test_promise_c_one_instance_that_dies_many_times_at_any_step(
     sandbox: Sandbox,
     store: LinkStore,
     link_store: str,
