@@ -22,9 +22,11 @@ from contraforce_sentinel.pacing import PUTS, Pace
 from contraforce_sentinel.settings import WorkspaceMapping
 from contraforce_sentinel.telemetry import EVENT_NAME
 from sandbox import SandboxIncident, SandboxWorkspace, faults
+from sandbox.server import SUBSCRIPTION
 
 PLANTED = "planted-0f9c"
 OTHER_SUBSCRIPTION = "22222222-2222-4333-8444-555555555555"
+THIRD_SUBSCRIPTION = "33333333-2222-4333-8444-555555555555"
 MANY, FEW, GOOD = 300, 5, 36
 NESTED = b'{"a":' * 50_000
 
@@ -122,8 +124,9 @@ async def customers(
         for moment in ("before", "after"):
             name = f"{place.replace('.', '-').replace('_', '-')}-{moment}"
             found[f"{place} {moment}"] = app.sandbox.add_workspace(name=name, subscription=OTHER_SUBSCRIPTION)
-    for number in range(GOOD):
-        app.sandbox.add_workspace(name=f"good-{number}")
+    for number in range(GOOD):  # half of them share their subscription with the bad ones
+        subscription = SUBSCRIPTION if number % 2 else THIRD_SUBSCRIPTION
+        app.sandbox.add_workspace(name=f"good-{number}", subscription=subscription)
     monkeypatch.setenv("WORKSPACES", app.sandbox.environment()["WORKSPACES"])
     if request.param == "tables":
         monkeypatch.setenv("LINK_STORE", app.sandbox.tables.connection_string)
@@ -140,7 +143,7 @@ async def test_promise_i_whatever_happens_to_some_customers_the_others_are_linke
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One refuses, one hangs, one has unreadable records only, and for the others every port raises."""
-    monkeypatch.setattr(retries, "DEADLINE_SECONDS", 2.0)
+    monkeypatch.setattr(retries, "DEADLINE_SECONDS", 4.0)
     refusing, hanging = customers["refusing"].contraforce_id, customers["hanging"].contraforce_id
     sandbox = app.sandbox
     sandbox.faults.plan(
