@@ -13,7 +13,7 @@ import pytest
 from _pytest.mark.expression import Expression
 
 MAKEFILE: Final = Path(__file__).parent.parent / "Makefile"
-SLOW_FIXTURES: Final = {"customer", "lab", "link_store", "package", "shell", "terminal", "traces"}
+SLOW_FIXTURES: Final = {"binding", "customer", "lab", "link_store", "package", "shell", "terminal", "traces"}
 """They start processes, or what uses them does."""
 
 

@@ -21,12 +21,12 @@ YEAR = ("--workspace", "law-contoso", "--since", "365d")
 
 def program(
     *, window_seconds: float = WINDOW_SECONDS, lease_seconds: float = 2, deadline_seconds: float = 20
-) -> tuple[str, str]:
+) -> str:
     """Return the tool as a program in which Sentinel's window, a claim and a request end this soon.
 
     Requests travel as long as ever while the window shrinks: the tool's is a quarter of a second longer.
     """
-    source = f"""
+    return f"""
 import sys
 from datetime import timedelta
 from contraforce_sentinel import links, pacing, retries
@@ -37,7 +37,6 @@ links.LEASE = timedelta(seconds={lease_seconds})
 pacing.Pace.__init__.__kwdefaults__ = {{"window_seconds": {window_seconds} + 0.25}}
 sys.exit(main())
 """
-    return "-c", source
 
 
 class Customer:
@@ -55,7 +54,7 @@ class Customer:
         return [self.workspace.add_incident(created=start + timedelta(seconds=at)) for at in range(count)]
 
     async def backfill(self, *more: str) -> Done:
-        done = await run("backfill", *YEAR, *more, env=self.env, program=program())
+        done = await run("backfill", *YEAR, *more, env=self.env, warm=True, source=program())
         assert "Traceback" not in done.err, done.err
         return done
 
@@ -79,7 +78,7 @@ async def test_many_incidents_end_linked_once_each_although_the_run_is_killed_tw
 ) -> None:
     incidents = customer.add(count)
     for enough in (count // 5, count // 2):
-        async with running("backfill", *YEAR, env=customer.env, program=program()) as process:
+        async with running("backfill", *YEAR, env=customer.env, warm=True, source=program()) as process:
             await until(partial(customer.has_called, enough), what="the run to come so far")
             await interrupt(process, signal.SIGKILL)
 
@@ -102,7 +101,7 @@ async def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(customer: C
     customer.add(80)
     customer.workspace.add_incident(status="Closed")
     customer.workspace.add_incident(labels=["Redirected"])
-    done = await run("backfill", *YEAR, "--dry-run", "--json", env=customer.env)
+    done = await run("backfill", *YEAR, "--dry-run", "--json", env=customer.env, warm=True)
     assert (done.code, done.err) == (0, "")
     assert done.json == {
         "dryRun": True,
@@ -114,7 +113,7 @@ async def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(customer: C
         "toLink": 80,
         "estimatedSeconds": 303.0,
     }
-    text = await run("backfill", *YEAR, "--dry-run", env=customer.env)
+    text = await run("backfill", *YEAR, "--dry-run", env=customer.env, warm=True)
     assert text.out.endswith(
         "Nothing was written. A run will take about 5 min 3 s: Sentinel's limit on comments.\n"
     )
@@ -124,7 +123,7 @@ async def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(customer: C
 
 async def test_a_dry_run_of_a_few_incidents_tells_a_time_too(customer: Customer) -> None:
     customer.add(30)
-    done = await run("backfill", *YEAR, "--dry-run", env=customer.env)
+    done = await run("backfill", *YEAR, "--dry-run", env=customer.env, warm=True)
     assert done.out.endswith("A run will take about 30 s: at a second each.\n")
 
 
@@ -144,7 +143,16 @@ async def test_what_is_not_asked_for_is_left_alone(customer: Customer) -> None:
     customer.workspace.add_incident(severity="High", created=now - timedelta(minutes=5))
     window = ("--workspace", "law-contoso", "--since", "3h", "--until", "1h")
     done = await run(
-        "backfill", *window, "--severity", "High", "--severity", "Medium", "--status", "New", env=customer.env
+        "backfill",
+        *window,
+        "--severity",
+        "High",
+        "--severity",
+        "Medium",
+        "--status",
+        "New",
+        env=customer.env,
+        warm=True,
     )
     assert (done.code, done.err) == (0, "")
     assert [line.split() for line in done.out.splitlines()] == [
@@ -199,7 +207,7 @@ async def test_a_limit_that_others_have_used_up_is_waited_for_before_the_next_co
 
     too_many = faults.arm_error(429, "TooManyRequests", retry_after="6")
     customer.sandbox.faults.plan("arm.comment.put", too_many, times=None, where=is_too_early)
-    done = await run("backfill", *YEAR, env=customer.env, program=program(deadline_seconds=5))
+    done = await run("backfill", *YEAR, env=customer.env, warm=True, source=program(deadline_seconds=5))
     assert (done.code, done.err, customer.link_calls.total()) == (0, "", 2)
     statuses = [request.status for request in customer.sandbox.log.of("arm.comment.put")]
     assert statuses == [429, 201, 201]
@@ -234,7 +242,7 @@ async def test_a_dead_link_is_exit_code_1_in_the_table(customer: Customer) -> No
 async def test_ctrl_c_finishes_what_was_begun_and_shows_the_table(customer: Customer) -> None:
     incidents = customer.add(20)
     customer.sandbox.arm.latency_seconds = 0.6
-    async with running("backfill", *YEAR, "--json", env=customer.env, program=program()) as process:
+    async with running("backfill", *YEAR, "--json", env=customer.env, warm=True, source=program()) as process:
         await until(lambda: customer.sandbox.log.count("arm.comment.put") >= 2, what="a comment's PUT")
         done = await interrupt(process)
     assert (done.code, done.err) == (130, "Interrupted.\n")
@@ -250,7 +258,7 @@ async def test_ctrl_c_finishes_what_was_begun_and_shows_the_table(customer: Cust
 async def test_ctrl_c_while_it_waits_for_room_ends_it_at_once(customer: Customer) -> None:
     customer.add(77)
     longer = program(window_seconds=3600)
-    async with running("backfill", *YEAR, env=customer.env, program=longer) as process:
+    async with running("backfill", *YEAR, env=customer.env, warm=True, source=longer) as process:
         await until(lambda: customer.sandbox.log.count("arm.comment.put") >= 75, what="a full window")
         done = await interrupt(process)
     assert (done.code, done.err) == (130, "Interrupted.\n")

@@ -64,7 +64,7 @@ class Shell:
         self.env = environment(sandbox, LINK_STORE=f"sqlite:///{directory}/links.db")
 
     async def run(self, *arguments: str, **more: str) -> Done:
-        done = await run(*arguments, env={**self.env, **more})
+        done = await run(*arguments, env={**self.env, **more}, warm=True)
         assert "Traceback" not in done.err, done.err
         assert PLANTED_SECRET not in done.out + done.err
         return done
@@ -285,7 +285,7 @@ class TestLinkAndShow:
     async def test_ctrl_c_finishes_the_link_that_was_begun(self, shell: Shell) -> None:
         incident = shell.contoso.add_incident()
         shell.sandbox.faults.plan("arm.comment.put", faults.slow(6))
-        async with running("link", incident.arm_id, env=shell.env) as process:
+        async with running("link", incident.arm_id, env=shell.env, warm=True) as process:
             await until(lambda: shell.sandbox.log.count("arm.comment.put"), what="the comment's PUT")
             done = await interrupt(process)
         assert (done.code, done.out, done.err) == (130, "", "Interrupted.\n")
@@ -430,7 +430,7 @@ class TestEnds:
             f"TableEndpoint={shell.sandbox.identity.base_url}/silent;"
         )
         env = shell.env | ({"LINK_STORE": silent} if command == "status" else {})
-        async with running(command, *more, env=env) as process:
+        async with running(command, *more, env=env, warm=True) as process:
             await until(lambda: shell.sandbox.log.count(waits_for), what="a call")
             done = await interrupt(process, number)
         assert (done.code, done.out, done.err) == (130, "", "Interrupted.\n")

@@ -188,7 +188,7 @@ async def test_an_unreadable_incident_is_told_and_does_not_hold_back_the_others(
     ] * 2
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 async def test_300_workspaces_of_which_3_fail_are_all_served_and_the_3_are_told(
     app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
