@@ -68,7 +68,7 @@ BUGS: Final = (
         "        try:\n"
         "            if await self._store.insert(link) is None:\n"
         "                return False\n"
-        "        except StoreUnavailable:\n"
+        "        except Exception:\n"
         "            return False\n",
     ),
     Bug(
@@ -161,7 +161,7 @@ BUGS: Final = (
         "prose of the vendor in an error message",
         "contraforce.py",
         """f"status {status}{f' {code}' if code else ''}",""",
-        'f"status {status} {body!r}",',
+        'f"status {status} {answer.body!r}",',
     ),
     Bug(
         "what fails after a success of tickets/link is tried again",
