@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_process import Done, environment, interrupt, run, running, until
+from store_fixtures import spoil
 
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import Link
@@ -221,6 +222,24 @@ async def test_an_outage_ends_it_early_and_nothing_is_lost(customer: Customer) -
     assert (done.code, done.err) == (3, "")
     assert "Stopped early: contraforce-unauthorized in law-contoso, three times in a row." in done.out
     assert customer.link_calls.total() == 3
+
+
+async def test_a_record_that_cannot_be_read_is_told_and_holds_back_no_other(customer: Customer) -> None:
+    spoilt, other = customer.add(2)
+    await customer.backfill()
+    store = SqliteLinkStore(customer.store)
+    await spoil(store, IncidentId.parse(spoilt.arm_id))
+    await store.close()
+    new = customer.workspace.add_incident()
+    done = await customer.backfill()
+    assert done.code == 1
+    assert [line.split() for line in done.out.splitlines()[1:]] == [
+        ["linked", "1"],
+        ["linked", "before", "this", "run", "1"],
+        ["refused", "the", "record", "cannot", "be", "read", "1"],
+    ]
+    assert "record.unreadable" in done.err
+    assert [len(incident.comments) for incident in (spoilt, other, new)] == [1, 1, 1]
 
 
 async def test_a_dead_link_is_exit_code_1_in_the_table(customer: Customer) -> None:

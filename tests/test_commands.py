@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from cli_process import Done, environment, interrupt, run, running, until
+from store_fixtures import spoil
 
 from contraforce_sentinel import VERSION
 from contraforce_sentinel.cli.commandline import State
@@ -83,6 +84,12 @@ class Shell:
                 update={"failing_since": now - timedelta(**by), "next_try_at": now, "not_before": None}
             )
         )
+        await store.close()
+
+    async def spoil(self, incident: SandboxIncident) -> None:
+        """Make an incident's record unreadable."""
+        store = SqliteLinkStore(self.directory / "links.db")
+        await spoil(store, IncidentId.parse(incident.arm_id))
         await store.close()
 
     async def dead(self, workspace: SandboxWorkspace | None = None) -> SandboxIncident:
@@ -326,6 +333,44 @@ class TestStatusAndReplay:
         for link in found["links"]:
             assert_shape(link, RECORD)
         assert (await shell.run("status", "--state", "dead", "--json")).json == {"links": []}
+
+    async def test_records_that_cannot_be_read_are_told_and_hold_back_no_other(self, shell: Shell) -> None:
+        spoilt, other = await shell.dead(), await shell.dead()
+        waiting = [shell.fabrikam.add_incident() for _ in range(2)]
+        shell.sandbox.faults.plan("contraforce.link", faults.problem(404), times=2)
+        for incident in waiting:
+            await shell.link(incident)
+            await shell.age(incident, minutes=1)
+        for incident in (spoilt, waiting[0]):
+            await shell.spoil(incident)
+        rows = (await shell.run("status", "--json")).json["workspaces"]
+        assert [(row["dead"], row["unreadable"]) for row in rows] == [(2, 0), (0, 1)]
+        listed = await shell.run("status", "--state", "dead", "--json")
+        assert [link["incident"]["armId"].lower() for link in listed.json["links"]] == [other.arm_id.lower()]
+        assert "record.unreadable" in listed.err
+        assert spoilt.name in listed.err
+        for command in ("show", "link", "replay"):
+            done = await shell.run(command, spoilt.arm_id)
+            assert (done.code, done.out) == (1, "")
+            assert "cannot be read" in done.err
+        replayed = await shell.run("replay", "--state", "dead", "--json")
+        assert (replayed.code, len(other.comments), len(spoilt.comments)) == (0, 1, 0)
+
+    async def test_an_outage_of_one_customer_does_not_hold_back_the_replay_of_another(
+        self, shell: Shell
+    ) -> None:
+        for _ in range(5):
+            await shell.dead()
+        theirs = [await shell.dead(shell.fabrikam) for _ in range(2)]
+        mine = shell.contoso.contraforce_id
+        shell.sandbox.faults.plan(
+            "contraforce.link", faults.status(403), times=None, where=lambda call: mine in call.path
+        )
+        done = await shell.run("replay", "--state", "dead", "--json")
+        assert done.code == 3
+        assert done.json["stopped"] == "contraforce-unauthorized in law-contoso, three times in a row"
+        assert [len(incident.comments) for incident in theirs] == [1, 1]
+        assert shell.sandbox.log.count("contraforce.link") == 3 + 2
 
     async def test_status_without_a_link_store_makes_none(self, shell: Shell) -> None:
         for arguments in (["status"], ["status", "--state", "dead"]):

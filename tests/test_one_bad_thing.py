@@ -13,7 +13,7 @@ import pytest
 from conftest import App
 from store_fixtures import spoil
 
-from contraforce_sentinel import contraforce, retries
+from contraforce_sentinel import bootstrap, contraforce, retries
 from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
@@ -296,6 +296,47 @@ async def test_health_counts_due_records_that_cannot_be_read_and_each_is_told_on
     told = [vars(one) for one in caplog.records if vars(one).get(EVENT_NAME) == "record.unreadable"]
     assert len(told) == 2
     assert all(one["levelno"] == logging.ERROR for one in told)
+
+
+async def test_a_record_whose_removal_raises_holds_back_no_other(
+    app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = [app.workspace.add_incident() for _ in range(3)]
+    await app.reconcile()
+    later = datetime.now(UTC) + timedelta(days=100)
+    monkeypatch.setattr(bootstrap, "_now", lambda: later)
+    await close_app()
+    app.workspace.add_incident(created=later - timedelta(minutes=1))
+    store: Any = current_app().store
+    delete, stuck = store.delete, IncidentId.parse(old[0].arm_id)
+
+    async def raising(link: Link) -> None:
+        if link.incident_id == stuck:
+            raise Planted(PLANTED)
+        await delete(link)
+
+    store.delete = raising
+    await app.reconcile()
+    assert await store.known([IncidentId.parse(one.arm_id) for one in old]) == {stuck.key}
+    told = [vars(one) for one in caplog.records if vars(one).get(EVENT_NAME) == "reconcile.link-failed"]
+    assert [one["incident"] for one in told] == [stuck.key]
+    assert PLANTED not in caplog.text
+
+
+async def test_what_fails_the_whole_run_is_told_and_raised_by_its_type(
+    app: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    store: Any = current_app().store
+
+    async def raising() -> None:
+        raise Planted(PLANTED)
+
+    store.last_run = raising
+    with pytest.raises(Exception, match="unexpected Planted"):
+        await app.reconcile()
+    (told,) = [vars(one) for one in caplog.records if vars(one).get(EVENT_NAME) == "reconcile.failed"]
+    assert told["error"].startswith("unexpected Planted at contraforce_sentinel.reconcile:")
+    assert PLANTED not in caplog.text
 
 
 def failed(workspace: WorkspaceId, reason: str | None) -> Link:
