@@ -72,10 +72,9 @@ fix: setup  ## let ruff correct what it can
 
 package: setup  ## the zip that is deployed: code, host.json, requirements.txt from the lock
 	@rm -rf "$(DIST)/package" && mkdir -p "$(DIST)/package/src"
-	@cp function_app.py host.json "$(DIST)/package" && cp -R src/contraforce_sentinel "$(DIST)/package/src"
+	@cp function_app.py host.json "$(DIST)/package"
+	@tar -C src --exclude __pycache__ -cf - contraforce_sentinel | tar -C "$(DIST)/package/src" -xf -
 	@if [ -f workspaces.json ]; then cp workspaces.json "$(DIST)/package"; fi
-	@rm -rf "$(DIST)/package/src/contraforce_sentinel/cli"
-	@find "$(DIST)/package" -name __pycache__ -prune -exec rm -rf {} +
 	@$(BIN)/python -m compileall -q --invalidation-mode unchecked-hash -s "$(DIST)/package" -p /home/site/wwwroot "$(DIST)/package"
 	@.tools/bin/uv export --quiet --frozen --no-dev --group worker --no-emit-project --no-annotate \
 		--output-file "$(DIST)/package/requirements.txt" >/dev/null

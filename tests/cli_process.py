@@ -25,7 +25,7 @@ from warm_start import NUMBER
 
 from sandbox import Sandbox
 
-PROGRAM = ("-m", "contraforce_sentinel.cli")
+PROGRAM = ("-m", "operators_tool")
 _TERMINAL = {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR", "COLUMNS"}
 _OURS = ("CONTRAFORCE_", "LINK_", "TICKET_URL_", "WORKSPACES", "IDENTITY_", "SSL_", "AZURE_", "ARM_")
 

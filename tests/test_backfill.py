@@ -31,7 +31,7 @@ def program(
 import sys
 from datetime import timedelta
 from contraforce_sentinel import links, pacing, retries
-from contraforce_sentinel.cli import main
+from operators_tool import main
 
 retries.DEADLINE_SECONDS = {deadline_seconds}
 links.LEASE = timedelta(seconds={lease_seconds})

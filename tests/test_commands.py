@@ -18,14 +18,14 @@ from cli_process import Done, environment, interrupt, run, running, until
 from store_fixtures import spoil
 
 from contraforce_sentinel import VERSION
-from contraforce_sentinel.cli.commandline import State
-from contraforce_sentinel.cli.exits import MEANINGS
-from contraforce_sentinel.cli.render import duration, literal
-from contraforce_sentinel.cli.targets import WrongArgument, read_moment
 from contraforce_sentinel.errors import Upstream, UpstreamNotFound
 from contraforce_sentinel.incidents import IncidentId
 from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from operators_tool.commandline import State
+from operators_tool.exits import MEANINGS
+from operators_tool.render import duration, literal
+from operators_tool.targets import WrongArgument, read_moment
 from sandbox import PLANTED_SECRET, Operation, Sandbox, SandboxIncident, SandboxWorkspace, faults
 
 RECORD: dict[str, Any] = {
@@ -193,7 +193,7 @@ class TestHelp:
         source = Path(__file__).parent.parent / "src"
         program = (
             f"import sys; sys.path.insert(0, {str(source)!r})\n"
-            "from contraforce_sentinel.cli import main\n"
+            "from operators_tool import main\n"
             "sys.exit(main())\n"
         )
         done = subprocess.run(
@@ -503,7 +503,7 @@ async def on_terminal(*arguments: str, env: dict[str, str]) -> str:
     """Run the tool on a terminal and give what it wrote there."""
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "contraforce_sentinel.cli", *arguments,
+        sys.executable, "-m", "operators_tool", *arguments,
         env=env, stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)

@@ -16,7 +16,7 @@ from sandbox.demo_report import Check, Observed, Step, run_steps, show_summary
 
 TERMINAL_VARIABLES = {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR", "COLUMNS"}
 PIPE_ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in TERMINAL_VARIABLES}
-COMMAND = [sys.executable, "-W", "error", "-m", "contraforce_sentinel.cli", "demo"]
+COMMAND = [sys.executable, "-W", "error", "-m", "operators_tool", "demo"]
 
 
 def app_process_of(output: str) -> int:

@@ -19,11 +19,11 @@ from cli_process import environment, run
 from conftest import ROOT
 from host_process import run_host
 
-from contraforce_sentinel.cli.check_azure import _matches, _object_id
-from contraforce_sentinel.cli.doctor import examine
-from contraforce_sentinel.cli.findings import Finding, Status
 from contraforce_sentinel.stores import TimerRun
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from operators_tool.check_azure import _matches, _object_id
+from operators_tool.doctor import examine
+from operators_tool.findings import Finding, Status
 from sandbox import PLANTED_SECRET, Sandbox, faults
 from sandbox.bodies import problem_details
 from sandbox.identity import IssuedToken

@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT
 
 from contraforce_sentinel import VERSION
-from contraforce_sentinel.cli import commands as commands_module
-from contraforce_sentinel.cli.exits import Exit
 from contraforce_sentinel.settings import Settings
+from operators_tool import commands as commands_module
+from operators_tool.exits import Exit
 
 README = (ROOT / "README.md").read_text()
 DOCUMENTS = [
@@ -84,7 +84,8 @@ def test_every_file_and_make_target_that_a_document_names_exists(document: str) 
 
 def test_the_architecture_that_contributing_draws_is_the_one_that_is_there() -> None:
     drawn = (ROOT / "CONTRIBUTING.md").read_text().split("```")[1]
-    modules = {path.name for path in (ROOT / "src" / "contraforce_sentinel").rglob("*.py")} - {"__init__.py"}
+    packages = [ROOT / "src" / name for name in ("contraforce_sentinel", "operators_tool")]
+    modules = {path.name for package in packages for path in package.rglob("*.py")} - {"__init__.py"}
     named = {Path(name).name for name in re.findall(r"[\w/]+\.py", drawn)}
     assert modules <= named
     assert named <= modules | {"function_app.py"}

@@ -31,7 +31,7 @@ class Terminal:
         self.directory = directory
         tool = directory / ".venv" / "bin" / "contraforce-sentinel"
         tool.parent.mkdir(parents=True)
-        tool.write_text(f'#!/bin/sh\nexec {sys.executable} -W error -m contraforce_sentinel.cli "$@"\n')
+        tool.write_text(f'#!/bin/sh\nexec {sys.executable} -W error -m operators_tool "$@"\n')
         tool.chmod(0o700)
         self.env = environment(None, TMPDIR=str(directory))
 

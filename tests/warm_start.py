@@ -23,9 +23,9 @@ NUMBER: Final = struct.Struct("=i")
 IMPORTED: Final = (
     "azure.mgmt.securityinsight.aio",
     "contraforce_sentinel.azure_transport",
-    "contraforce_sentinel.cli.actions",
-    "contraforce_sentinel.cli.commands",
-    "contraforce_sentinel.cli.session",
+    "operators_tool.actions",
+    "operators_tool.commands",
+    "operators_tool.session",
     "contraforce_sentinel.contraforce",
     "contraforce_sentinel.linking",
     "contraforce_sentinel.sentinel",
@@ -97,7 +97,7 @@ def run(order: Order) -> None:
     os.environ.update(order.environment)
     sys.argv = ["contraforce-sentinel", *order.arguments]
     if order.source is None:
-        runpy.run_module("contraforce_sentinel.cli", run_name="__main__", alter_sys=True)
+        runpy.run_module("operators_tool", run_name="__main__", alter_sys=True)
     else:
         exec(order.source, {"__name__": "__main__"})  # noqa: S102 - as python -c does
 

@@ -19,8 +19,7 @@ MEGABYTE: Final = 1024 * 1024
 def size() -> list[Figure]:
     """Return the megabytes of the deployed set, the worker library included, and telemetry apart."""
     ours = Path(__file__).resolve().parents[1] / "contraforce_sentinel"
-    deployed = [path for path in ours.rglob("*") if "cli" not in path.relative_to(ours).parts]
-    own = sum(path.stat().st_size for path in deployed if path.is_file() and _counts(path))
+    own = sum(path.stat().st_size for path in ours.rglob("*") if path.is_file() and _counts(path))
     everything = needed((APP, WORKER)) - {APP}
     required = (Requirement(one) for one in distribution(APP).requires or ())
     quiet = needed((WORKER, *(str(one) for one in required if one.name != TELEMETRY)))

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from contraforce_sentinel.cli.render import literal
+from operators_tool.render import literal
 
 PIPED_WIDTH: Final = 110
 LOG_LINES: Final = 20

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
-from contraforce_sentinel.cli.doctor import examine
-from contraforce_sentinel.cli.findings import show_findings
+from operators_tool.doctor import examine
+from operators_tool.findings import show_findings
 from sandbox import Sandbox
 from sandbox.demo import run_demo
 from sandbox.demo_report import PIPED_WIDTH

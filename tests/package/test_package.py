@@ -71,7 +71,7 @@ def test_the_package_holds_what_is_deployed_and_nothing_else(package: Path) -> N
     expected = {"function_app.py", "host.json", "requirements.txt"} | {
         f"src/contraforce_sentinel/{path.relative_to(deployed)}"
         for path in deployed.rglob("*")
-        if path.is_file() and path.suffix != ".pyc" and "cli" not in path.relative_to(deployed).parts
+        if path.is_file() and path.suffix != ".pyc"
     }
     files = {str(path.relative_to(package)) for path in package.rglob("*") if path.is_file()}
     compiled = {name for name in files if name.endswith(".pyc")}

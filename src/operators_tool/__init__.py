@@ -15,7 +15,7 @@ def main() -> int:
             "    pip install 'contraforce-sentinel[cli]'\n"
         )
         return 2
-    from contraforce_sentinel.cli.commands import app  # noqa: PLC0415 - only where the extra is there
+    from operators_tool.commands import app  # noqa: PLC0415 - only where the extra is there
 
     app(prog_name="contraforce-sentinel")
     return 0

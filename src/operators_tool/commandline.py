@@ -6,8 +6,8 @@ from typing import Annotated, Final
 import typer
 
 from contraforce_sentinel import VERSION
-from contraforce_sentinel.cli.exits import MEANINGS
-from contraforce_sentinel.cli.render import open_console
+from operators_tool.exits import MEANINGS
+from operators_tool.render import open_console
 
 _CODES: Final = "\n".join(f"{code.value:>4}  {meaning}" for code, meaning in MEANINGS.items())
 

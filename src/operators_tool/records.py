@@ -8,12 +8,12 @@ from rich.console import Console
 
 from contraforce_sentinel import answers
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.cli.render import literal, moment, show_table
 from contraforce_sentinel.incidents import WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
 from contraforce_sentinel.reconcile import DUE_PER_WORKSPACE
 from contraforce_sentinel.reports import report_unreadable
 from contraforce_sentinel.stores import Found
+from operators_tool.render import literal, moment, show_table
 
 _PAGE: Final = 200
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.text import Text
 
-from contraforce_sentinel.cli.render import literal
+from operators_tool.render import literal
 
 
 class Status(StrEnum):

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App, build
-from contraforce_sentinel.cli import check_azure, check_contraforce, check_health
-from contraforce_sentinel.cli.findings import Finding, Status, failed, ok, skipped
-from contraforce_sentinel.cli.session import identity_for
 from contraforce_sentinel.errors import SettingsError, StoreUnavailable
 from contraforce_sentinel.settings import Settings
+from operators_tool import check_azure, check_contraforce, check_health
+from operators_tool.findings import Finding, Status, failed, ok, skipped
+from operators_tool.session import identity_for
 
 _LARGEST_SKEW_SECONDS: Final = 60.0
 """As much as the lease of a claim allows for."""

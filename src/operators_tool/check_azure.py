@@ -17,7 +17,6 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.cli.findings import Finding, failed, ok, skipped, unsure
 from contraforce_sentinel.errors import (
     UpstreamError,
     UpstreamNotFound,
@@ -27,6 +26,7 @@ from contraforce_sentinel.errors import (
 from contraforce_sentinel.incidents import WorkspaceId
 from contraforce_sentinel.retries import deadline
 from contraforce_sentinel.settings import WorkspaceMapping
+from operators_tool.findings import Finding, failed, ok, skipped, unsure
 
 ROLE: Final = "Microsoft Sentinel Responder"
 _PERMISSIONS_VERSION: Final = "2022-04-01"

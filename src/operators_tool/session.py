@@ -13,9 +13,6 @@ from azure.identity.aio import AzureCliCredential
 from rich.console import Console
 
 from contraforce_sentinel.bootstrap import App, build
-from contraforce_sentinel.cli.exits import Exit
-from contraforce_sentinel.cli.render import literal, open_console
-from contraforce_sentinel.cli.targets import WrongArgument
 from contraforce_sentinel.errors import (
     DeliveryError,
     SettingsError,
@@ -26,6 +23,9 @@ from contraforce_sentinel.errors import (
 )
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.telemetry import quieten_libraries
+from operators_tool.exits import Exit
+from operators_tool.render import literal, open_console
+from operators_tool.targets import WrongArgument
 
 # What no record keeps and nobody else tells: an incident left out, and a ticket that only the log knows.
 _TOLD_EVENTS: Final = frozenset({"discovery.unreadable", "record.unreadable", "ticket.not-recorded"})

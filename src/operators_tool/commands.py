@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from contraforce_sentinel.cli.commandline import (
+from operators_tool.commandline import (
     IncidentArgument,
     Json,
     Replayable,
@@ -34,7 +34,7 @@ def doctor(
 
     Each check that fails says what it means for the app and which command fixes it.
     """
-    from contraforce_sentinel.cli import actions, session
+    from operators_tool import actions, session
 
     raise typer.Exit(session.run_command(actions.doctor(app_url=app_url, as_json=as_json)))
 
@@ -42,7 +42,7 @@ def doctor(
 @app.command()
 def link(incident: IncidentArgument, *, workspace: WorkspaceOption = None, as_json: Json = False) -> None:
     """Link one incident to its ticket now, as a delivery of its playbook would."""
-    from contraforce_sentinel.cli import actions, session
+    from operators_tool import actions, session
 
     raise typer.Exit(session.run_command(actions.link(incident, workspace=workspace, as_json=as_json)))
 
@@ -50,7 +50,7 @@ def link(incident: IncidentArgument, *, workspace: WorkspaceOption = None, as_js
 @app.command()
 def show(incident: IncidentArgument, *, workspace: WorkspaceOption = None, as_json: Json = False) -> None:
     """Show the record of one incident, with its history: the last 20 different steps."""
-    from contraforce_sentinel.cli import actions, session
+    from operators_tool import actions, session
 
     raise typer.Exit(session.run_command(actions.show(incident, workspace=workspace, as_json=as_json)))
 
@@ -68,7 +68,7 @@ def status(
 
     A list reads every record of a workspace where the link store is in Azure Tables.
     """
-    from contraforce_sentinel.cli import actions, session
+    from operators_tool import actions, session
 
     raise typer.Exit(session.run_command(actions.status(state=state, workspace=workspace, as_json=as_json)))
 
@@ -97,7 +97,7 @@ def replay(
         raise typer.BadParameter("give either INCIDENT or --state dead")
     if reason is not None and state is None:
         raise typer.BadParameter("--reason goes with --state")
-    from contraforce_sentinel.cli import actions, session
+    from operators_tool import actions, session
 
     if incident is not None:
         work = actions.replay_one(incident, workspace=workspace, as_json=as_json)
@@ -124,7 +124,7 @@ def backfill(
     Keeps to Sentinel's limit of 75 comments in 5 minutes per subscription. Interrupt it at any time and run
     it again: it goes on where it was.
     """
-    from contraforce_sentinel.cli import actions, session
+    from operators_tool import actions, session
 
     work = actions.backfill(
         workspace=workspace,
@@ -163,6 +163,6 @@ def sandbox(
       . .data/sandbox.env
       contraforce-sentinel doctor
     """
-    from contraforce_sentinel.cli import actions, session
+    from operators_tool import actions, session
 
     raise typer.Exit(session.run_command(actions.sandbox(env_file=env_file, broken=broken)))

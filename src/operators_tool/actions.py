@@ -6,15 +6,18 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from contraforce_sentinel.cli import records
-from contraforce_sentinel.cli.backfill import Choice, make_plan, show_plan
-from contraforce_sentinel.cli.doctor import examine
-from contraforce_sentinel.cli.exits import Exit
-from contraforce_sentinel.cli.findings import findings_content, is_healthy, show_findings
-from contraforce_sentinel.cli.progress import run_all
-from contraforce_sentinel.cli.render import open_console, show_json
-from contraforce_sentinel.cli.session import open_app
-from contraforce_sentinel.cli.targets import (
+from contraforce_sentinel.errors import StaleLink
+from contraforce_sentinel.links import Link, LinkState
+from contraforce_sentinel.payloads import Delivery
+from operators_tool import records
+from operators_tool.backfill import Choice, make_plan, show_plan
+from operators_tool.doctor import examine
+from operators_tool.exits import Exit
+from operators_tool.findings import findings_content, is_healthy, show_findings
+from operators_tool.progress import run_all
+from operators_tool.render import open_console, show_json
+from operators_tool.session import open_app
+from operators_tool.targets import (
     WrongArgument,
     find_incident,
     find_record,
@@ -22,10 +25,7 @@ from contraforce_sentinel.cli.targets import (
     read_moment,
     some_workspaces,
 )
-from contraforce_sentinel.cli.work import link_whole, revive
-from contraforce_sentinel.errors import StaleLink
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.payloads import Delivery
+from operators_tool.work import link_whole, revive
 
 
 async def doctor(*, app_url: str | None, as_json: bool) -> Exit:

@@ -15,10 +15,10 @@ from rich.progress import (
 from rich.text import Text
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.cli.exits import Exit
-from contraforce_sentinel.cli.render import counts_content, literal, open_console, show_counts, show_json
-from contraforce_sentinel.cli.work import Tally, link_all
 from contraforce_sentinel.payloads import Delivery
+from operators_tool.exits import Exit
+from operators_tool.render import counts_content, literal, open_console, show_counts, show_json
+from operators_tool.work import Tally, link_all
 
 _RATE_OVER_SECONDS: Final = 900.0
 """Three windows of Sentinel's limit: within one, a burst is followed by a pause."""

@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.cli.exits import Exit
 from contraforce_sentinel.errors import StoreUnavailable, in_our_words
 from contraforce_sentinel.links import Link, LinkState, Outcome
 from contraforce_sentinel.outages import Outages
 from contraforce_sentinel.payloads import Delivery
+from operators_tool.exits import Exit
 
 TRIGGER: Final = "operator"
 _ROUNDS: Final = 3

@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.cli.render import counts_content, duration, open_console, show_counts, show_json
 from contraforce_sentinel.errors import RecordUnreadable
 from contraforce_sentinel.incidents import Incident, WorkspaceId, skip_reason
 from contraforce_sentinel.links import LinkState
 from contraforce_sentinel.payloads import Delivery
 from contraforce_sentinel.reports import report_unreadable
+from operators_tool.render import counts_content, duration, open_console, show_counts, show_json
 
 SECONDS_A_LINK: Final = 1.0
 """What the estimate takes one link for: a call to ContraForce and one to Sentinel. Not a measurement."""

@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.cli.findings import Finding, failed, ok, skipped, unsure
 from contraforce_sentinel.errors import (
     UpstreamError,
     UpstreamRejected,
@@ -18,6 +17,7 @@ from contraforce_sentinel.errors import (
 )
 from contraforce_sentinel.retries import deadline
 from contraforce_sentinel.settings import WorkspaceMapping
+from operators_tool.findings import Finding, failed, ok, skipped, unsure
 
 _SERVICE: Final = "contraforce"
 _CREDENTIAL: Final = "contraforce credential"

@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from contraforce_sentinel.cli.findings import Finding, failed, ok, skipped, unsure
+from operators_tool.findings import Finding, failed, ok, skipped, unsure
 
 _TIMEOUT_SECONDS: Final = 60.0  # a cold start, and what the store may take
 _MAX_BYTES: Final = 256 * 1024
