@@ -210,7 +210,7 @@ async def test_a_refused_body_leaves_no_ticket_id_behind(app: App) -> None:
 
 
 async def test_a_ticket_id_of_another_workspaces_body_is_forgotten_when_azure_can_tell(app: App) -> None:
-    """While Azure is down the contradiction cannot be seen: the delivery is recorded, its wish waits."""
+    """While Azure is down the contradiction cannot be seen: the delivery is recorded, with its ticket."""
     incident = incident_of(app)
     app.sandbox.faults.plan("arm.workspace", faults.status(503), times=None)
     other = {"workspaceId": "00000000-0000-4000-8000-000000000000", "ticketId": "foreign"}

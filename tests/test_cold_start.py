@@ -38,7 +38,7 @@ asyncio.run(main())
 """
 INDEX: Final = {"functions", "telemetry", "vocabulary"}
 HEALTH: Final = {
-    *("answers", "bootstrap", "comments", "entrances", "errors", "incidents", "links", "payloads"),
+    *("answers", "bootstrap", "comments", "errors", "handlers", "incidents", "links", "payloads"),
     *("settings", "stores", "stores.sqlite", "stores.sqlite_file"),
 }
 LIBRARIES_OF_HEALTH: Final = {

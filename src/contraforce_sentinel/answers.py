@@ -1,4 +1,4 @@
-"""What the HTTP entrance answers: outcomes as JSON, errors as problem details (RFC 9457), both pure."""
+"""What the HTTP handlers answer: outcomes as JSON, errors as problem details (RFC 9457), both pure."""
 
 import json
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
-"""The Azure Functions triggers: request in, entrance, answer out.
+"""The Azure Functions triggers: request in, handler, answer out.
 
 The only module that knows `azure.functions`. The host waits for this module before it serves anything, so it
-imports next to nothing else; the entrances come with the first call.
+imports next to nothing else; the handlers come with the first call.
 """
 
 from typing import TYPE_CHECKING
@@ -22,37 +22,37 @@ blueprint = func.Blueprint()  # type: ignore[no-untyped-call] # the library leav
 @blueprint.route("incidents", methods=["POST"], auth_level=func.AuthLevel.FUNCTION)
 async def link_incident(req: func.HttpRequest) -> func.HttpResponse:
     """Link the incident of a trigger's body, whole or trimmed, or of `{"incidentArmId": "…"}`."""
-    from contraforce_sentinel import entrances
+    from contraforce_sentinel import handlers
 
-    return _response(await entrances.link_incident(req.get_body(), headers=req.headers))
+    return _response(await handlers.link_incident(req.get_body(), headers=req.headers))
 
 
 @blueprint.function_name("get_link")
 @blueprint.route("incidents/{incidentName}/link", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 async def get_link(req: func.HttpRequest) -> func.HttpResponse:
     """Return the record of an incident, asked for by its name and its workspace's."""
-    from contraforce_sentinel import entrances
+    from contraforce_sentinel import handlers
 
     name, workspace = req.route_params.get("incidentName", ""), req.params.get("workspace", "")
-    return _response(await entrances.get_link(name, workspace=workspace, headers=req.headers))
+    return _response(await handlers.get_link(name, workspace=workspace, headers=req.headers))
 
 
 @blueprint.function_name("health")
 @blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:
     """Say whether the app can do its work, and nothing secret."""
-    from contraforce_sentinel import entrances
+    from contraforce_sentinel import handlers
 
-    return _response(await entrances.health(headers=req.headers))
+    return _response(await handlers.health(headers=req.headers))
 
 
 @blueprint.function_name("reconcile")
 @blueprint.timer_trigger("timer", schedule="%RECONCILE_SCHEDULE%")
 async def reconcile(timer: func.TimerRequest) -> None:  # noqa: ARG001 - the host passes it
     """Finish what is due, and find the incidents that no delivery told of."""
-    from contraforce_sentinel import entrances
+    from contraforce_sentinel import handlers
 
-    await entrances.reconcile()
+    await handlers.reconcile()
 
 
 def _response(answer: "Answer") -> func.HttpResponse:

@@ -1,4 +1,4 @@
-"""The use case: link one incident. All entrances run this; the steps are those of the README's picture."""
+"""The use case: link one incident, for deliveries, timer and tool; the steps are those of the README's picture."""
 
 import logging
 import random
@@ -121,11 +121,11 @@ class TicketLinking:
             if found is None:
                 continue
             is_open = self._is_open(found, delivery)
-            wished = found.wishing(delivery.ticket_id, customer_id=delivery.customer_id, now=now)
-            if not is_open and wished == found:
+            requested = found.requesting(delivery.ticket_id, customer_id=delivery.customer_id, now=now)
+            if not is_open and requested == found:
                 return found, False
             try:
-                claim = wished.claimed(owner=self._owner, now=now) if is_open else wished
+                claim = requested.claimed(owner=self._owner, now=now) if is_open else requested
                 return await self._store.replace(claim), is_open
             except StaleLink:
                 found = None
@@ -172,7 +172,7 @@ class TicketLinking:
                     return await self._store.replace(link.skipped(reason, now=self._clock()))
                 link = link.model_copy(update={"incident_number": incident.number})
                 if isinstance(resolved, Workspace):
-                    link = link.with_wish_of(str(resolved.customer_id))
+                    link = link.with_request_of(str(resolved.customer_id))
                 found = await self._link_ticket(link, incident, mapping, until)
                 ticket_at_risk = True
                 link = link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())

@@ -237,16 +237,16 @@ class Link(_Record):
             return False
         return self.not_before is None or self.not_before <= now
 
-    def wishing(self, ticket_id: str | None, *, customer_id: str | None, now: datetime) -> Self:
-        """A caller asks for a certain ticket: heeded while no worker is at it and no ticket is known."""
+    def requesting(self, ticket_id: str | None, *, customer_id: str | None, now: datetime) -> Self:
+        """A caller asks for a certain ticket: kept while no worker is at it and no ticket is known."""
         if ticket_id in {None, self.requested_ticket_id} or self.is_busy(now) or self.ticket:
             return self
         if self.state is LinkState.DEAD:
             return self
         return self._after(now, requested_ticket_id=ticket_id, requested_customer_id=customer_id)
 
-    def with_wish_of(self, customer_id: str) -> Self:
-        """Forget a wish that came, before that could be seen, in a body of another workspace."""
+    def with_request_of(self, customer_id: str) -> Self:
+        """Forget a requested ticket that came, before that could be seen, in a body of another workspace."""
         if (self.requested_customer_id or customer_id).lower() == customer_id.lower():
             return self
         return self.model_copy(update={"requested_ticket_id": None, "requested_customer_id": None})

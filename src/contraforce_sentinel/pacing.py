@@ -1,7 +1,7 @@
 """Keeps the timer within Sentinel's documented floor for comment PUTs, per subscription.
 
 75 in 5 minutes: https://learn.microsoft.com/azure/sentinel/sentinel-service-limits. Deliveries over HTTP are
-counted, because they spend from the same budget, but never held back.
+counted, because they have the same budget, but never held back.
 """
 
 import asyncio

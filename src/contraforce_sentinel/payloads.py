@@ -29,7 +29,7 @@ _JSON_CONTENT_TYPE: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One call of the HTTP entrance.
+    """One call of `POST /api/incidents`.
 
     `incident` is None where the body only names the incident: it has to be read from Sentinel first.
     `customer_id` is the workspace GUID that the body claims, to be compared with the real one.

@@ -64,7 +64,7 @@ class Playbook:
         self._master_key = master_key
 
     async def deliver(self, body: Mapping[str, Any]) -> Answer:
-        """POST a body to the incident entrance."""
+        """POST a body to the app's incident route."""
         return await self._call("POST", "/api/incidents", json=body)
 
     async def health(self) -> Answer:
