@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
 import pytest
+from anyio.streams.tls import TLSStream
 from conftest import ROOT
 
 from contraforce_sentinel import connections
@@ -166,6 +168,54 @@ async def test_an_answer_that_is_not_read_to_its_end_has_no_body_and_its_connect
     sandbox.faults.plan("unknown", fault)
     answer = await opened.send("GET", sandbox.arm.base_url, most_bytes=10_000)
     assert (answer.status, answer.body) == (200, None)
+    assert opener.all_are_closed()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.mark.parametrize(
+    "first",
+    [OK + OK, b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}", OK + b"\r\n\r\n"],
+    ids=["a second answer", "a body where none belongs", "empty lines"],
+)
+async def test_promise_f_what_follows_an_answer_is_never_taken_for_the_next_ones_answer(
+    sandbox: Sandbox, opener: Opener, opened: Connections, first: bytes
+) -> None:
+    """Else one customer's incident would get the ticket that was meant for another's."""
+    context, served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), 0
+    sandbox.ca.issue_cert("localhost").configure_cert(context)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        while await reader.readline():
+            while (await reader.readline()).strip():
+                pass
+            served += 1
+            writer.write(first if served == 1 else OK)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    url = f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    for _ in range(3):
+        assert await ask(opened, url) in {200, 204}
+    assert (served, len(opener.sockets)) == (3, 2)
+    assert opener.clients[0].is_closed
+    await opened.aclose()
+    server.close()
+
+
+async def test_a_broken_record_of_tls_is_an_answer_that_did_not_come(
+    sandbox: Sandbox, opener: Opener, opened: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Httpcore translates errors of TLS in handshakes only."""
+
+    async def broken(*_: Any, **__: Any) -> bytes:
+        raise ssl.SSLError(1, "DECRYPTION_FAILED_OR_BAD_RECORD_MAC")
+
+    monkeypatch.setattr(TLSStream, "receive", broken)
+    with pytest.raises(httpx.ReadError):
+        await ask(opened, sandbox.arm.base_url)
     assert opener.all_are_closed()
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,7 @@ import pytest
 from conftest import App
 from store_fixtures import spoil
 
-from contraforce_sentinel import bootstrap, contraforce, retries
+from contraforce_sentinel import bootstrap, contraforce, reconcile, resource_manager, retries
 from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.links import Link, LinkState
@@ -216,6 +217,44 @@ async def test_json_nested_too_deep_in_a_listing_stops_only_that_customers_disco
     assert (await app.health()).json["lastTimerRun"]["failedWorkspaces"] == 1
 
 
+async def test_an_incident_of_a_listing_that_cannot_be_read_is_left_out_alone(app: App) -> None:
+    incidents = [app.workspace.add_incident() for _ in range(3)]
+    shown = [incident.to_rest() for incident in incidents]
+    shown[1]["properties"]["labels"] = [None]
+    app.sandbox.faults.plan("arm.incidents", faults.json(200, {"value": shown}), times=None)
+    await app.reconcile()
+    assert [len(incident.comments) for incident in incidents] == [1, 0, 1]
+
+
+async def test_an_import_that_failed_once_is_tried_again(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_file(_: str) -> Any:
+        raise OSError(24, "Too many open files")
+
+    manager: Any = current_app().resource_manager
+    with monkeypatch.context() as patch:
+        patch.setattr(resource_manager, "import_module", no_file)
+        patch.delitem(sys.modules, resource_manager._SDK)
+        manager.prepare()
+        with pytest.raises(OSError, match="Too many"):
+            await manager._sdk_is_there
+    assert (await app.post(app.workspace.add_incident())).json["status"] == "linked"
+
+
+async def test_a_run_that_is_over_begins_no_try_that_waited_for_its_turn(
+    app: App, monkeypatch: pytest.MonkeyPatch, no_backoff: None
+) -> None:
+    for number in range(10):
+        app.sandbox.add_workspace(name=f"waiting-{number}")
+    monkeypatch.setenv("WORKSPACES", app.sandbox.environment()["WORKSPACES"])
+    for customer in app.sandbox.arm.workspaces.values():
+        await add_due(customer, 1)
+    monkeypatch.setattr(reconcile, "_CONCURRENCY", 1)
+    monkeypatch.setattr(reconcile, "RUN_SECONDS", 0.5)
+    app.sandbox.faults.plan("contraforce.link", faults.slow(0.3), times=None)
+    await app.reconcile()
+    assert 1 <= app.sandbox.log.count("contraforce.link") <= 4
+
+
 async def test_a_defect_after_a_success_of_tickets_link_is_dead_at_once_and_calls_it_never_again(
     app: App, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -359,7 +398,10 @@ def test_an_outage_is_one_workspaces_until_three_have_it_and_everybodys_until_on
     outages.note(failed(three, down))
     assert outages.affect(other, has_ticket=False)
     assert not outages.affect(other, has_ticket=True)  # which needs ContraForce no more
-    outages.note(failed(other, None))
+    for reason in ("closed", "incident-gone", None):  # which say nothing of ContraForce
+        outages.note(failed(other, reason))
+        assert outages.affect(other, has_ticket=False)
+    outages.note(failed(other, "not-ingested-yet"))
     assert not outages.affect(other, has_ticket=False)
     assert outages.affect(one, has_ticket=False)
 

@@ -241,10 +241,11 @@ async def test_a_table_that_is_removed_is_unavailable_and_then_made_again(table:
     assert await store.get(IncidentId(ONE, "a")) is None
 
 
-UNREADABLE = ["", "null", '{"incident_id": "x"}', NESTED]
+ENDLESS = link(name="a").model_dump_json().replace("2026-11-23T12:00:00Z", "0001-01-01T00:00:00+10:00")
+UNREADABLE = ["", "null", '{"incident_id": "x"}', NESTED, ENDLESS]
 
 
-@pytest.mark.parametrize("record", UNREADABLE, ids=["empty", "null", "of nothing", "nested"])
+@pytest.mark.parametrize("record", UNREADABLE, ids=["empty", "null", "of nothing", "nested", "endless"])
 async def test_an_unreadable_record_is_named_and_left_as_it_is(store: LinkStore, record: str) -> None:
     (stored,) = await add(store, link(name="a"))
     await spoil(store, stored.incident_id, record)

@@ -46,7 +46,7 @@ def link_content(link: Link, *, already_linked: bool, now: datetime) -> dict[str
         "status": LinkState.PENDING if waiting else link.state,
         "incident": {
             "armId": link.incident_id.arm_id,
-            "number": int(link.incident_number) if link.incident_number else None,
+            "number": int(number) if (number := link.incident_number or "").isdecimal() else None,
         },
         "ticket": link.ticket.model_dump(mode="json") if link.ticket else None,
         "commentId": str(comment_id(link.incident_id)) if link.state is LinkState.LINKED else None,

@@ -55,7 +55,7 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
             )
         except httpx.ConnectTimeout as error:
             raise ServiceRequestTimeoutError(str(error), error=error) from error
-        except httpx.ConnectError as error:
+        except (httpx.ConnectError, httpx.ProxyError) as error:
             raise ServiceRequestError(str(error), error=error) from error
         except httpx.TimeoutException as error:
             raise ServiceResponseTimeoutError(str(error), error=error) from error

@@ -70,7 +70,9 @@ class Connections:
         try:
             async with client.stream(method, url, extensions={"trace": trace}, **options) as response:
                 body = await _read(response, most_bytes)
-            ended_well = body is not None
+            ended_well = body is not None and not _has_more(client)
+        except OSError as error:  # TLS on an open connection: httpcore translates it in handshakes only
+            raise httpx.ReadError(type(error).__name__) from error
         finally:
             if ended_well and len(self._kept) < MOST_KEPT and not self._is_closed:
                 self._kept.append(client)
@@ -83,6 +85,22 @@ class Connections:
         self._is_closed = True
         kept, self._kept = self._kept, []
         await asyncio.gather(*(client.aclose() for client in kept))
+
+
+def _has_more(client: httpx.AsyncClient) -> bool:
+    """Whether bytes, or an end, follow the answer that was read: the next request would take them for its.
+
+    httpcore does not look (1.0.9); it keeps what h11 has read in a buffer that no public name leads to.
+    """
+    ways: list[Any] = [client._transport, *client._mounts.values()]  # noqa: SLF001 - a test holds the names
+    pools = [way._pool for way in ways if hasattr(way, "_pool")]  # noqa: SLF001
+    for found in [one for pool in pools for one in pool.connections if not one.is_closed()]:
+        connection = found
+        while not hasattr(connection, "_h11_state"):
+            connection = connection._connection  # noqa: SLF001
+        if connection._h11_state.trailing_data != (b"", False):  # noqa: SLF001
+            return True
+    return False
 
 
 async def _throw_away(client: httpx.AsyncClient, sockets: list[Any]) -> None:

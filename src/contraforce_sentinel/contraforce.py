@@ -37,7 +37,7 @@ from contraforce_sentinel.tickets import AmbiguousTicket, LinkAnswer
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 _MAX_FIELDS: Final = 10
-_TIMEOUT: Final = httpx.Timeout(connect=5.0, read=15.0, write=10.0, pool=5.0)
+_TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0, write=10.0)
 _TOKEN: Final = re.compile(r"[\w.:\[\]$-]{1,100}", re.ASCII)
 _ADVICE: Final = {
     401: "renew CONTRAFORCE_CLIENT_ID and CONTRAFORCE_CLIENT_SECRET: the credential is wrong or has expired",
@@ -129,7 +129,7 @@ class ContraForce:
     async def _send(self, method: str, url: str, content: Mapping[str, object] | None = None) -> Answer:
         try:
             answer = await self._connections.send(method, url, json=content, most_bytes=MAX_ANSWER_BYTES)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             raise _unavailable(f"cannot connect ({_why(error)})", ambiguous=False) from error
         except httpx.TransportError as error:
             raise _unavailable(f"no whole answer ({type(error).__name__})", ambiguous=True) from error

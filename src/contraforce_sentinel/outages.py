@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from typing import Final
 
 from contraforce_sentinel.incidents import WorkspaceId
-from contraforce_sentinel.links import Link
+from contraforce_sentinel.links import Link, LinkState
 
 _IN_A_ROW: Final = 3
 _WORKSPACES: Final = 3
@@ -21,13 +21,23 @@ _BEFORE_THE_TICKET: Final = frozenset(
 _ALWAYS: Final = frozenset(
     {"identity-unavailable", "identity-unauthorized", "sentinel-unavailable", "sentinel-unauthorized"}
 )
+_ANSWERED: Final = frozenset(
+    {
+        "contraforce-malformed",
+        "contraforce-rejected",
+        "contraforce-unauthorized",
+        "no-ticket-yet",
+        "not-ingested-yet",
+    }
+)
+"""ContraForce, and the identity before it, have done their work."""
 _ALL: Final = _ALWAYS | _BEFORE_THE_TICKET
 
 
 class Outages:
     """Three failures of one workspace in a row are an outage for that workspace and nobody else.
 
-    Of a service that all share it is everybody's once three workspaces have it, until one succeeds.
+    Of a service that all share it is everybody's once three workspaces have it, until it answers one.
     """
 
     def __init__(self) -> None:
@@ -37,9 +47,10 @@ class Outages:
     def note(self, link: Link) -> None:
         """Learn from a link that was just tried."""
         workspace = link.incident_id.workspace.key
+        if link.state is LinkState.LINKED or link.reason in _ANSWERED:
+            self._out.clear()
         if link.reason not in _ALL:
             self._in_a_row.pop(workspace, None)
-            self._out.clear()
             return
         self._in_a_row[workspace][link.reason] += 1
         if link.reason in _OF_ALL and self._in_a_row[workspace][link.reason] >= _IN_A_ROW:

@@ -88,7 +88,10 @@ class Reconciler:
         self._told: set[str] = set()
 
     async def run(self) -> TimerRun:
-        """Run once, for at most `RUN_SECONDS`. Raises `StoreUnavailable` if the report cannot be kept."""
+        """Run once; after `RUN_SECONDS` nothing new is begun.
+
+        Raises `StoreUnavailable` if the report cannot be kept.
+        """
         with untraced():
             last = await self._store.last_run()
         now = self._clock()
@@ -157,6 +160,8 @@ class Reconciler:
                 if not has_room:
                     return
                 async with run.places:
+                    if run.is_over():  # others had the places until now
+                        return
                     await self._try(link, found.get(link.incident_id.key), run)
 
     async def _try(self, link: Link, incident: Incident | None, run: _Run) -> None:
@@ -192,6 +197,8 @@ class Reconciler:
             for incident in page:
                 if incident.id.key in known:
                     continue
+                if run.is_over():
+                    return False
                 try:
                     is_to_be_linked = await self._record(incident)
                 except Exception as error:  # noqa: BLE001 - it is this incident's alone
@@ -248,7 +255,8 @@ class Reconciler:
         is_done = False
         while not run.is_over() and not is_done:
             batch = await self._store.expired(workspace, before=before, limit=_REMOVED_AT_ONCE)
-            removed = [await self._remove(link) for link in batch.links]
+            self._tell_unreadable(batch.unreadable, run)
+            removed = [await self._remove(link) for link in batch.links if not run.is_over()]
             run.removed += sum(removed)
             is_done = len(batch.links) < _REMOVED_AT_ONCE or not any(removed)
 

@@ -1,4 +1,4 @@
-"""The way to Azure Resource Manager: one identity, one keep-alive connection pool, errors of our own.
+"""The way to Azure Resource Manager: one identity, one pipeline, errors of our own.
 
 https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling. Retries are
 `retries.call_with_retries`'; the SDK's own are off, because they sleep a `Retry-After` of any length.
@@ -63,7 +63,7 @@ _KINDS: Final[dict[int, type[UpstreamError]]] = {
 
 
 class ResourceManager:
-    """One connection to Resource Manager over a given transport; close it when done.
+    """Resource Manager over a given transport; close it when done.
 
     `endpoint` also decides the token's audience, as it does in every Azure cloud. The identity is the managed
     one, or `signed_in`, which is closed with this.
@@ -100,6 +100,13 @@ class ResourceManager:
         """Begin to import the SDK, beside whatever the caller waits for next."""
         if self._sdk_is_there is None and _SDK not in sys.modules:
             self._sdk_is_there = asyncio.create_task(asyncio.to_thread(import_module, _SDK))
+            self._sdk_is_there.add_done_callback(self._forget_import)
+
+    def _forget_import(self, done: asyncio.Task[object]) -> None:
+        """One that failed is tried again by whoever needs the SDK next."""
+        self._sdk_is_there = None
+        if not done.cancelled():
+            done.exception()  # seen: it is raised where the SDK is needed
 
     async def sentinel(self, subscription_id: str) -> "SecurityInsights":
         """Return the SDK's client for a subscription, always the same one."""

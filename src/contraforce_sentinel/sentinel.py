@@ -17,6 +17,7 @@ from contraforce_sentinel.errors import (
     UpstreamMalformed,
     UpstreamNotFound,
     UpstreamUnavailable,
+    in_our_words,
 )
 from contraforce_sentinel.incidents import Incident, IncidentId, WorkspaceId, is_incident_name
 from contraforce_sentinel.links import Ticket
@@ -158,8 +159,8 @@ def _listed_incident(workspace_id: WorkspaceId, found: "SdkIncident") -> Inciden
         if not isinstance(name, str) or not is_incident_name(name):
             raise UpstreamMalformed("an incident without a name", upstream=Upstream.SENTINEL)  # noqa: TRY301
         return _incident(IncidentId(workspace_id, name), found)
-    except UpstreamMalformed as error:
-        event("discovery.unreadable", level=logging.ERROR, error=str(error))
+    except Exception as error:  # noqa: BLE001 - it is this incident's alone
+        event("discovery.unreadable", level=logging.ERROR, error=in_our_words(error))
         return None
 
 

@@ -8,12 +8,13 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.errors import StoreUnavailable, in_our_words
+from contraforce_sentinel.errors import RecordUnreadable, StoreUnavailable, in_our_words
 from contraforce_sentinel.links import Link, LinkState, Outcome
 from contraforce_sentinel.outages import Outages
 from contraforce_sentinel.payloads import Delivery
@@ -110,7 +111,10 @@ async def link_all(
 
 async def _when_free(app: App, deliveries: list[Delivery]) -> list[Delivery]:
     """Wait until no other worker holds the links any more."""
-    links = [await app.store.get(delivery.incident_id) for delivery in deliveries]
+    links = []
+    for delivery in deliveries:
+        with suppress(RecordUnreadable):  # told when it is tried
+            links.append(await app.store.get(delivery.incident_id))
     waits = [_seconds_to_wait(link) or 0.0 for link in links if link is not None]
     await asyncio.sleep(max(waits, default=0.0))
     return deliveries

@@ -38,7 +38,7 @@ class Found:
 class TimerRun(BaseModel):
     """What one run of the timer did, and the backlog that it left.
 
-    `unreadable` are the due records that it had to pass over.
+    `unreadable` are the records that it had to pass over.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -58,7 +58,7 @@ def read_record(record: object, *, incident: str, version: str) -> Link:
     """Read the stored JSON of the incident of this key. Raises `RecordUnreadable`, also for another's."""
     try:
         link = Link.model_validate_json(record if isinstance(record, str | bytes) else "")
-    except (ValidationError, NotAnIncident):
+    except (ValidationError, NotAnIncident, OverflowError):  # of a date at the end of time
         raise RecordUnreadable(incident) from None
     if link.incident_id.key != incident:
         raise RecordUnreadable(incident)

@@ -54,7 +54,7 @@ _LAST_RUN: Final = "last-run"
 _WATERMARK: Final = "watermark"
 _EXPIRED: Final = " and (state eq 'linked' or state eq 'skipped') and created_at lt @before"
 _BATCH: Final = 32
-_BATCHES_AT_ONCE: Final = 2  # of the 100 connections that the transport opens, deliveries keep a third
+_BATCHES_AT_ONCE: Final = 2
 READ_SECONDS: Final = 5.0
 
 
@@ -247,7 +247,7 @@ class TableLinkStore:
             return link.model_copy(update={"version": version_of(str(done[0]["etag"]), index_row(link))})
 
     async def _in_batches[A, T](self, read: Callable[[A], Awaitable[T]], what: Sequence[A]) -> list[T]:
-        """Read many in order, so many at once over all callers that deliveries still find a connection."""
+        """Read many in order, not too many at once over all callers."""
         results: list[T] = []
         for batch in batched(what, _BATCH, strict=False):
             async with self._places:
