@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
+from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -87,14 +88,10 @@ async def test_promise_h_after_an_outage_deliveries_are_linked_at_once_in_the_sa
     assert "linked" not in stalled or len(set(stalled)) > 1
     proxy.release_at = None
     scale_time(monkeypatch, 20.0)  # as it really is: a busy machine takes its time for 60 at once
-    for _ in range(2):
-        started = time.monotonic()
-        assert await deliver(app, DELIVERIES) == ["linked"] * DELIVERIES
-        assert time.monotonic() - started < 5
-    for _ in range(20):
-        started = time.monotonic()
-        assert await deliver(app, 1) == ["linked"]
-        assert time.monotonic() - started < 2
+    bursts = [await seconds_of(app, DELIVERIES) for _ in range(3)]
+    assert max(bursts[:2]) < 5 * bursts[2] + 2
+    singles = [await seconds_of(app, 1) for _ in range(20)]
+    assert max(singles) < 5 * median(singles) + 2
     kept = [client for opened in connections_of(app) for client in opened._kept]
     assert kept
     assert all(has_ended_well(client) for client in kept)
@@ -107,12 +104,17 @@ async def test_promise_h_a_delivery_is_served_while_others_still_hang(app: App, 
     while not proxy.stalled:  # noqa: ASYNC110 - a socket has no event
         await asyncio.sleep(0.01)
     proxy.release_at = None
-    started = time.monotonic()
-    assert await deliver(app, 10) == ["linked"] * 10
-    assert time.monotonic() - started < 3
+    assert await seconds_of(app, 10) < 8  # a token may take 10 s, a delivery 20
     assert not hanging.done()
     hanging.cancel()
     await asyncio.wait([hanging])
+
+
+async def seconds_of(app: App, number: int) -> float:
+    """Deliver so many at once, and say how long that takes: each is linked, none is left to the timer."""
+    started = time.monotonic()
+    assert await deliver(app, number) == ["linked"] * number
+    return time.monotonic() - started
 
 
 def connections_of(app: App) -> list[Connections]:
