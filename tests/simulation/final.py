@@ -112,4 +112,5 @@ def _check_tables(world: World) -> None:
         if row.startswith(("link-", "due-", "dead-")) and (place, row[-36:]) not in spoilt
     }
     if rows and records != expected:
-        world.violate("index", f"rows beside the records: {sorted(records ^ expected)}")
+        wrong = sorted(row for _, row in records ^ expected)
+        world.violate("index", f"{len(wrong)} rows missing or left behind, {wrong[0]} among them")

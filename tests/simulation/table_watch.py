@@ -1,7 +1,8 @@
 """What the table service holds, told to the referee when it changes, whoever gets the answer."""
 
+from faultplan import HOUR
 from pydantic import ValidationError
-from referee import Process, Referee
+from referee import LOOKBACK_SECONDS, Process, Referee
 from truth import World
 
 from contraforce_sentinel.incidents import WorkspaceId
@@ -26,8 +27,11 @@ class TableWatch:
         if row.startswith("link-"):
             self._record_changed(key, entity)
         elif row == "watermark" and entity is not None:
-            moment = to_time(entity.properties["created_at"])
-            self._referee.watermark_moved(self._workspace(entity.properties["workspace"]), moment)
+            workspace, moment = entity.properties["workspace"], to_time(entity.properties["created_at"])
+            if workspace not in self._workspaces:
+                self._workspaces[workspace] = WorkspaceId.parse(workspace)
+                self._first_look(workspace)
+            self._referee.watermark_moved(self._workspaces[workspace], moment)
 
     def _record_changed(self, key: Key, entity: Entity | None) -> None:
         stored = self._world.stored
@@ -42,7 +46,9 @@ class TableWatch:
         stored[link.incident_id.key] = link
         self._referee.stored(self.sender, link)
 
-    def _workspace(self, key: str) -> WorkspaceId:
-        if key not in self._workspaces:
-            self._workspaces[key] = WorkspaceId.parse(key)
-        return self._workspaces[key]
+    def _first_look(self, workspace: str) -> None:
+        """The first look begins at the first moment at which the store could be reached, however late."""
+        since = self._world.now - LOOKBACK_SECONDS + HOUR / 2
+        for case in self._world.cases.values():
+            if case.workspace.arm_id.lower() == workspace:
+                case.in_lookback &= case.created > since
