@@ -6,6 +6,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -443,3 +444,23 @@ async def test_a_reserved_put_counts_until_it_is_given_back() -> None:
             assert has_room
     async with asyncio.timeout(5):
         assert await waiting
+
+
+async def test_where_every_put_is_reserved_the_next_waits_until_one_is_given_back() -> None:
+    pace, loop = Pace(window_seconds=60), asyncio.get_running_loop()
+    async with AsyncExitStack() as others:
+        for _ in range(PUTS - 1):
+            await others.enter_async_context(pace.turn("s", until=loop.time() + 30))
+        late = pace.turn("s", until=loop.time() + 0.05)
+        async with pace.turn("s", until=loop.time() + 30), late as has_room:
+            assert not has_room
+        async with asyncio.timeout(5), pace.turn("s", until=loop.time() + 30) as has_room:
+            assert has_room
+
+
+async def test_where_a_window_is_full_for_longer_than_a_run_there_is_no_room_at_once() -> None:
+    pace, loop = Pace(window_seconds=60), asyncio.get_running_loop()
+    for _ in range(PUTS):
+        pace.note("s")
+    async with asyncio.timeout(5), pace.turn("s", until=loop.time() + 30) as has_room:
+        assert not has_room
