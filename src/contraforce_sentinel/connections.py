@@ -105,8 +105,7 @@ def _has_more(client: httpx.AsyncClient) -> bool:
 
 async def _throw_away(client: httpx.AsyncClient, sockets: list[Any]) -> None:
     """Close a client, and the sockets of a handshake that it lost sight of."""
-    for socket in sockets:
-        await socket.aclose()
+    await asyncio.gather(*(socket.aclose() for socket in sockets), return_exceptions=True)
     await client.aclose()
 
 

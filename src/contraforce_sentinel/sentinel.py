@@ -34,7 +34,7 @@ _ADVICE: Final = "grant the app's identity the role Microsoft Sentinel Responder
 
 
 class Sentinel:
-    """Sentinel's incidents and comments over one Resource Manager connection."""
+    """Sentinel's incidents and comments over Resource Manager."""
 
     def __init__(self, resource_manager: ResourceManager, *, pace: Pace) -> None:
         self._resource_manager = resource_manager

@@ -17,7 +17,7 @@ from azure.core.exceptions import (
 from azure.data.tables.aio import TableClient
 
 from contraforce_sentinel.errors import StoreUnavailable, UpstreamError, UpstreamUnavailable
-from contraforce_sentinel.identity import Identity
+from contraforce_sentinel.identity import MISREAD, Identity
 
 _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 # No operation on one link takes longer, its token, tries and slow answers included: with three of them and
@@ -25,8 +25,6 @@ _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _OPERATION_SECONDS: Final = 15.0
 _LISTING_SECONDS: Final = 60.0
 _SCOPE: Final = "https://storage.azure.com/.default"
-# What the SDK raises beside its own errors for an answer of another shape than the service's.
-_MALFORMED: Final = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 class TableCalls:
@@ -55,7 +53,7 @@ class TableCalls:
         except UpstreamError as error:
             told = f"{error}; {error.advice}" if error.advice else str(error)
             raise StoreUnavailable(f"the table link store cannot be used: {told}") from error
-        except (_Passing, AzureError, TimeoutError, *_MALFORMED) as error:
+        except (_Passing, AzureError, TimeoutError, *MISREAD) as error:
             if _is_refusal(error):
                 raise Refused from None
             self._is_made = False  # somebody may have removed the table
@@ -77,7 +75,7 @@ def reading() -> Iterator[None]:
     """Turn what an entity of another shape raises into `StoreUnavailable`, without its content."""
     try:
         yield
-    except _MALFORMED:
+    except MISREAD:
         raise StoreUnavailable("an entity of the table link store cannot be read by this version") from None
 
 
