@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent / "src"))
 
 import azure.functions as func
 
-from contraforce_sentinel.functions import blueprint
+from contraforce_sentinel.edge.triggers import blueprint
 
 app = func.FunctionApp()
 app.register_functions(blueprint)

@@ -20,7 +20,7 @@ def with_leases_of(seconds: float) -> tuple[str, str]:
     source = f"""
 import sys
 from datetime import timedelta
-from contraforce_sentinel import links
+from contraforce_sentinel.domain import links
 from functions_host.__main__ import main
 
 links.LEASE = timedelta(seconds={seconds})

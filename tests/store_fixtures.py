@@ -21,13 +21,13 @@ import pytest
 from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
-from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
-from contraforce_sentinel.connections import Connections
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.stores import LinkStore
+from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
+from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.stores.entities import key, link_row
+from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
+from contraforce_sentinel.transport.connections import Connections
 from sandbox.identity import ManagedIdentity
 from sandbox.in_memory import InMemory
 from sandbox.table_service import TableService

@@ -18,8 +18,8 @@ import stamina
 from conftest import ROOT, App
 from opentelemetry import _logs, metrics, trace
 
+from contraforce_sentinel.azure.pacing import PUTS, WINDOW_SECONDS, Pace
 from contraforce_sentinel.bootstrap import close_app
-from contraforce_sentinel.pacing import PUTS, WINDOW_SECONDS, Pace
 from functions_host.worker import Worker
 from sandbox import Sandbox, faults
 from sandbox.ingestion import AUDIENCE

@@ -18,10 +18,11 @@ import pytest
 from conftest import App
 from stalling_proxy import StallingProxy
 
-from contraforce_sentinel import identity, retries
+from contraforce_sentinel.azure import identity
 from contraforce_sentinel.bootstrap import current_app
-from contraforce_sentinel.connections import Connections
 from contraforce_sentinel.stores import table_calls
+from contraforce_sentinel.transport import retries
+from contraforce_sentinel.transport.connections import Connections
 
 pytestmark = pytest.mark.slow
 

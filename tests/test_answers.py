@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from conftest import App
 
-from contraforce_sentinel import retries
 from contraforce_sentinel.bootstrap import close_app
-from contraforce_sentinel.comments import comment_id
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.payloads import MAX_BODY_BYTES
-from contraforce_sentinel.telemetry import EVENT_NAME
+from contraforce_sentinel.domain.comments import comment_id
+from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES
+from contraforce_sentinel.telemetry.events import EVENT_NAME
+from contraforce_sentinel.transport import retries
 from sandbox import Operation, SandboxIncident, faults
 
 UPSTREAM_WRITES: tuple[Operation, ...] = ("contraforce.link", "arm.comment.put")

@@ -18,8 +18,8 @@ from azure.core.pipeline.transport import HttpRequest as OldRequest
 from azure.core.rest import HttpRequest
 from conftest import App
 
-from contraforce_sentinel import azure_transport
-from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
+from contraforce_sentinel.azure import httpx_transport as azure_transport
+from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
 from sandbox import Sandbox, faults
 from sandbox.faults import Fault
 

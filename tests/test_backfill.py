@@ -10,9 +10,9 @@ import pytest
 from cli_process import Done, environment, interrupt, run, running, until
 from store_fixtures import spoil
 
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.links import Link
-from contraforce_sentinel.pacing import Pace
+from contraforce_sentinel.azure.pacing import Pace
+from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from sandbox import LoggedRequest, Sandbox, SandboxIncident, SentinelLimits, faults
 
@@ -30,7 +30,9 @@ def program(
     return f"""
 import sys
 from datetime import timedelta
-from contraforce_sentinel import links, pacing, retries
+from contraforce_sentinel.domain import links
+from contraforce_sentinel.azure import pacing
+from contraforce_sentinel.transport import retries
 from operators_tool import main
 
 retries.DEADLINE_SECONDS = {deadline_seconds}

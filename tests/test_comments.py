@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from contraforce_sentinel.comments import MAX_COMMENT_LENGTH, comment_id, comment_text, is_our_comment
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.links import Ticket, TicketSystem
+from contraforce_sentinel.domain.comments import MAX_COMMENT_LENGTH, comment_id, comment_text, is_our_comment
+from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
 
 ARM_ID = (
     "/subscriptions/11111111-2222-4333-8444-555555555555/resourceGroups/rg-secops-prod"

@@ -11,8 +11,8 @@ import pytest
 from anyio.streams.tls import TLSStream
 from conftest import ROOT
 
-from contraforce_sentinel import connections
-from contraforce_sentinel.connections import Connections, open_client
+from contraforce_sentinel.transport import connections
+from contraforce_sentinel.transport.connections import Connections, open_client
 from sandbox import Sandbox, faults
 from sandbox.faults import Fault
 

@@ -19,7 +19,7 @@ from cli_process import environment, run
 from conftest import ROOT
 from host_process import run_host
 
-from contraforce_sentinel.stores import TimerRun
+from contraforce_sentinel.domain.runs import TimerRun
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from operators_tool.check_azure import _matches, _object_id
 from operators_tool.doctor import examine

@@ -21,7 +21,7 @@ class Environment(dict):
         return forbidden() if name.startswith(("CONTRAFORCE_", "WORKSPACES", "LINK_STORE")) else default
     __getitem__ = get
 os.environ = Environment()
-import contraforce_sentinel.functions
+import contraforce_sentinel.edge.triggers
 """
 
 
@@ -80,7 +80,7 @@ def test_importing_the_app_reads_no_setting_and_connects_to_nothing() -> None:
 
 def test_every_function_is_asynchronous_so_that_none_loses_the_context_of_its_trace(worker: Worker) -> None:
     """The worker runs others in threads that know nothing of the delivery's trace."""
-    tree = ast.parse((ROOT / "src" / "contraforce_sentinel" / "functions.py").read_text())
+    tree = ast.parse((ROOT / "src" / "contraforce_sentinel" / "edge" / "triggers.py").read_text())
     functions = [
         node
         for node in tree.body

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contraforce_sentinel.errors import BodyTooLarge, DeliveryError, NotAnIncident, NotJson
-from contraforce_sentinel.incidents import Incident, IncidentId, Severity, WorkspaceId, skip_reason
-from contraforce_sentinel.payloads import MAX_BODY_BYTES, Delivery, parse_delivery
+from contraforce_sentinel.domain.deliveries import Delivery
+from contraforce_sentinel.domain.errors import BodyTooLarge, DeliveryError, NotAnIncident, NotJson
+from contraforce_sentinel.domain.incidents import Incident, IncidentId, Severity, WorkspaceId, skip_reason
+from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES, parse_delivery
 
 PAYLOADS = Path(__file__).parent / "payloads"
 SUBSCRIPTION = "11111111-2222-4333-8444-555555555555"

@@ -20,17 +20,20 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from store_fixtures import ACCOUNT, KEY, OpenStore, table_transport
 
-from contraforce_sentinel.errors import (
+from contraforce_sentinel.domain.errors import (
     RecordUnreadable,
     StaleLink,
     StoreUnavailable,
     Upstream,
     UpstreamConflict,
 )
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Lease, Link, LinkState, Ticket, TicketSystem
-from contraforce_sentinel.stores import LinkStore, TimerRun, sqlite_file, table_calls
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Lease, Link, LinkState
+from contraforce_sentinel.domain.runs import TimerRun
+from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
+from contraforce_sentinel.stores import sqlite_file, table_calls
 from contraforce_sentinel.stores.entities import key, version_of
+from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.sqlite_file import SCHEMA_VERSION
 from contraforce_sentinel.stores.tables import TableLinkStore
@@ -663,8 +666,8 @@ WORKER = f"""
 import asyncio, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 
 async def main(path, name):

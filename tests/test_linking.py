@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from conftest import App
 
-from contraforce_sentinel import links
 from contraforce_sentinel.bootstrap import current_app
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.links import LinkState
+from contraforce_sentinel.domain import links
+from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.links import LinkState
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
-from contraforce_sentinel.telemetry import EVENT_NAME
+from contraforce_sentinel.telemetry.events import EVENT_NAME
 from sandbox import Operation, faults
 
 pytestmark = pytest.mark.usefixtures("no_backoff")

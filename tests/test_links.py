@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from contraforce_sentinel.errors import (
+from contraforce_sentinel.domain.errors import (
     NoTicketYet,
     Upstream,
     UpstreamConflict,
@@ -20,8 +20,9 @@ from contraforce_sentinel.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.links import LEASE, MAX_STEPS, Lease, Link, LinkState, Ticket, TicketSystem
+from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.links import LEASE, MAX_STEPS, Lease, Link, LinkState
+from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

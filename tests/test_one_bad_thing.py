@@ -15,14 +15,18 @@ import pytest
 from conftest import App
 from store_fixtures import spoil
 
-from contraforce_sentinel import bootstrap, contraforce, reconcile, resource_manager, retries
+from contraforce_sentinel import bootstrap
+from contraforce_sentinel.azure import resource_manager
+from contraforce_sentinel.azure.pacing import PUTS, Pace
 from contraforce_sentinel.bootstrap import close_app, current_app
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.outages import Outages
-from contraforce_sentinel.pacing import PUTS, Pace
-from contraforce_sentinel.settings import WorkspaceMapping
-from contraforce_sentinel.telemetry import EVENT_NAME
+from contraforce_sentinel.contraforce import client as contraforce
+from contraforce_sentinel.domain.customers import Customer
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.telemetry.events import EVENT_NAME
+from contraforce_sentinel.transport import retries
+from contraforce_sentinel.use_cases import reconcile
+from contraforce_sentinel.use_cases.outages import Outages
 from sandbox import SandboxIncident, SandboxWorkspace, faults
 from sandbox.server import SUBSCRIPTION
 
@@ -56,7 +60,7 @@ class Planted(Exception):
 
 def is_about(customer: SandboxWorkspace, value: Any) -> bool:
     match value:
-        case IncidentId() | WorkspaceMapping():
+        case IncidentId() | Customer():
             return value.workspace.key == customer.arm_id.lower()
         case Link():
             return value.incident_id.workspace.key == customer.arm_id.lower()
@@ -269,7 +273,10 @@ async def test_a_defect_after_a_success_of_tickets_link_is_dead_at_once_and_call
     assert (await app.post(incident)).status == 422
     assert app.sandbox.log.count("contraforce.link") == 1
     (told,) = [vars(one) for one in caplog.records if vars(one).get(EVENT_NAME) == "link.unexpected"]
-    assert (told["error"], told["where"].split(":")[0]) == ("Planted", "contraforce_sentinel.contraforce")
+    assert (told["error"], told["where"].split(":")[0]) == (
+        "Planted",
+        "contraforce_sentinel.contraforce.client",
+    )
     assert PLANTED not in caplog.text
 
 
@@ -375,7 +382,7 @@ async def test_what_fails_the_whole_run_is_told_and_raised_by_its_type(
     with pytest.raises(Exception, match="unexpected Planted"):
         await app.reconcile()
     (told,) = [vars(one) for one in caplog.records if vars(one).get(EVENT_NAME) == "reconcile.failed"]
-    assert told["error"].startswith("unexpected Planted at contraforce_sentinel.reconcile:")
+    assert told["error"].startswith("unexpected Planted at contraforce_sentinel.use_cases.reconcile:")
     assert PLANTED not in caplog.text
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from queries import ROOT, TABLES, Query, bound, queries
 
-from contraforce_sentinel.vocabulary import CORRELATION, EVENTS, METRICS, SPANS
+from contraforce_sentinel.telemetry.vocabulary import CORRELATION, EVENTS, METRICS, SPANS
 
 pytestmark = pytest.mark.timeout(600)  # only ends what would never end
 QUERIES = queries()

@@ -31,9 +31,9 @@ from conftest import ROOT
 from host_process import FUNCTION_KEY, MASTER_KEY, HostProcess, run_host, with_leases_of
 from store_fixtures import AZURITE, table_transport
 
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import LEASE, Link
-from contraforce_sentinel.stores import LinkStore
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import LEASE, Link
+from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
 from sandbox import LoggedRequest, Sandbox, SandboxIncident, SandboxWorkspace

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from conftest import App
 
-from contraforce_sentinel import bootstrap, links, pacing, reconcile
+from contraforce_sentinel import bootstrap
+from contraforce_sentinel.azure import pacing
 from contraforce_sentinel.bootstrap import close_app, current_app
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link
-from contraforce_sentinel.telemetry import EVENT_NAME
+from contraforce_sentinel.domain import links
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.telemetry.events import EVENT_NAME
+from contraforce_sentinel.use_cases import reconcile
 from sandbox import SandboxIncident, SandboxWorkspace, SentinelLimits, faults
 
 pytestmark = pytest.mark.usefixtures("no_backoff")

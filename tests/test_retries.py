@@ -10,14 +10,19 @@ import stamina
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contraforce_sentinel.errors import (
+from contraforce_sentinel.domain.errors import (
     Upstream,
     UpstreamError,
     UpstreamRejected,
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from contraforce_sentinel.retries import DEADLINE_SECONDS, call_with_retries, deadline, parse_retry_after
+from contraforce_sentinel.transport.retries import (
+    DEADLINE_SECONDS,
+    call_with_retries,
+    deadline,
+    parse_retry_after,
+)
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 DAY = 86_400.0

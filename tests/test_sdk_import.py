@@ -5,8 +5,8 @@ import ssl
 
 import pytest
 
-from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
-from contraforce_sentinel.resource_manager import READ_SECONDS, ResourceManager
+from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
+from contraforce_sentinel.azure.resource_manager import READ_SECONDS, ResourceManager
 from sandbox import Sandbox
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contraforce_sentinel.errors import SettingsError
-from contraforce_sentinel.incidents import Severity, WorkspaceId
+from contraforce_sentinel.domain.errors import SettingsError
+from contraforce_sentinel.domain.incidents import Severity, WorkspaceId
 from contraforce_sentinel.settings import Settings
 
 MARKER = "pLaNtEd-42xyz"

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from store_fixtures import ACCOUNT, AZURITE
 
-from contraforce_sentinel.vocabulary import CORRELATION, EVENTS, METRICS
+from contraforce_sentinel.telemetry.vocabulary import CORRELATION, EVENTS, METRICS
 
 type Item = dict[str, Any]
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from contraforce_sentinel.links import Ticket, TicketSystem
-from contraforce_sentinel.tickets import (
+from contraforce_sentinel.contraforce.tickets import (
     AmbiguousTicket,
     AutotaskTicket,
     JiraTicket,
@@ -19,6 +18,7 @@ from contraforce_sentinel.tickets import (
     LinkData,
     ServiceNowTicket,
 )
+from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
 
 # The published example of `v2-link-ticket` with realistic values, one ticket object per system.
 AUTOTASK: dict[str, Any] = {

@@ -11,17 +11,19 @@ from azure.core.exceptions import ServiceResponseError
 from azure.data.tables.aio import TableClient
 from store_fixtures import ACCOUNT, KEY, NESTED, OpenStore, Tables, spoil, table_transport
 
-from contraforce_sentinel.errors import (
+from contraforce_sentinel.domain.errors import (
     RecordUnreadable,
     StaleLink,
     StoreUnavailable,
     Upstream,
     UpstreamRejected,
 )
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link, LinkState, Ticket, TicketSystem
-from contraforce_sentinel.stores import Backlog, LinkStore, TimerRun
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.runs import Backlog, TimerRun
+from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
 from contraforce_sentinel.stores.entities import key
+from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -12,10 +12,10 @@ import trustme
 from conftest import App
 from pydantic import SecretStr
 
-from contraforce_sentinel import identity
+from contraforce_sentinel.azure import identity
 from contraforce_sentinel.bootstrap import current_app
-from contraforce_sentinel.contraforce import open_contraforce_connections
-from contraforce_sentinel.telemetry import EVENT_NAME
+from contraforce_sentinel.contraforce.client import open_contraforce_connections
+from contraforce_sentinel.telemetry.events import EVENT_NAME
 from sandbox import Operation, faults
 from sandbox.faults import Fault
 

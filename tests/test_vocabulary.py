@@ -10,8 +10,8 @@ from pathlib import Path
 import trustme
 from conftest import ROOT
 
-from contraforce_sentinel.links import LinkState
-from contraforce_sentinel.vocabulary import CORRELATION, EVENTS, METRICS, SPANS
+from contraforce_sentinel.domain.links import LinkState
+from contraforce_sentinel.telemetry.vocabulary import CORRELATION, EVENTS, METRICS, SPANS
 from sandbox import Sandbox
 
 PACKAGE = ROOT / "src" / "contraforce_sentinel"

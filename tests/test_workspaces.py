@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from conftest import App
 
-from contraforce_sentinel import workspaces
+from contraforce_sentinel.azure import workspaces
 from contraforce_sentinel.bootstrap import close_app
 from sandbox import faults
 

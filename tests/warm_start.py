@@ -22,13 +22,13 @@ NUMBER: Final = struct.Struct("=i")
 # What the commands import with the first use.
 IMPORTED: Final = (
     "azure.mgmt.securityinsight.aio",
-    "contraforce_sentinel.azure_transport",
+    "contraforce_sentinel.azure.httpx_transport",
     "operators_tool.actions",
     "operators_tool.commands",
     "operators_tool.session",
-    "contraforce_sentinel.contraforce",
-    "contraforce_sentinel.linking",
-    "contraforce_sentinel.sentinel",
+    "contraforce_sentinel.contraforce.client",
+    "contraforce_sentinel.use_cases.linking",
+    "contraforce_sentinel.azure.sentinel",
     "contraforce_sentinel.stores.sqlite",
 )
 

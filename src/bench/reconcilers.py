@@ -15,10 +15,11 @@ from functools import partial
 from typing import Any, Final
 
 from bench.children import answer_commands
+from contraforce_sentinel.azure.sentinel import PAGE_SIZE
 from contraforce_sentinel.bootstrap import App, build
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.links import Link, Ticket, TicketSystem
-from contraforce_sentinel.sentinel import PAGE_SIZE
+from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
 from contraforce_sentinel.settings import Settings
 
 KILOBYTES_IN_MEGABYTE: Final = 1024

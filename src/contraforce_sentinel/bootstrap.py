@@ -11,18 +11,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from contraforce_sentinel.settings import Settings
-from contraforce_sentinel.stores import LinkStore
+from contraforce_sentinel.stores.link_store import LinkStore
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
-    from contraforce_sentinel.contraforce import ContraForce
-    from contraforce_sentinel.linking import TicketLinking
-    from contraforce_sentinel.pacing import Pace
-    from contraforce_sentinel.reconcile import Reconciler
-    from contraforce_sentinel.resource_manager import ResourceManager
-    from contraforce_sentinel.sentinel import Sentinel
-    from contraforce_sentinel.workspaces import Workspaces
+    from contraforce_sentinel.azure.pacing import Pace
+    from contraforce_sentinel.azure.resource_manager import ResourceManager
+    from contraforce_sentinel.azure.sentinel import Sentinel
+    from contraforce_sentinel.azure.workspaces import Workspaces
+    from contraforce_sentinel.contraforce.client import ContraForce
+    from contraforce_sentinel.use_cases.linking import TicketLinking
+    from contraforce_sentinel.use_cases.reconcile import Reconciler
 
 
 class App:
@@ -51,14 +51,14 @@ class App:
         return store
 
     def _open_tables(self) -> LinkStore:
-        from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
+        from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
         from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 
         transport = HttpxTransport(open_azure_connections(tls=self._tls, read_seconds=READ_SECONDS))
         if self.settings.table_endpoint is None:
             text = self.settings.link_store.get_secret_value()
             return TableLinkStore.from_connection_string(text, transport=transport)
-        from contraforce_sentinel.identity import Identity
+        from contraforce_sentinel.azure.identity import Identity
 
         identity = Identity(
             client_id=self.settings.azure_client_id, transport=transport, signed_in=self._signed_in
@@ -69,14 +69,14 @@ class App:
     @cached_property
     def workspaces(self) -> "Workspaces":
         """The allow-list."""
-        from contraforce_sentinel.workspaces import Workspaces
+        from contraforce_sentinel.azure.workspaces import Workspaces
 
         return Workspaces(self.settings.workspaces, resource_manager=self.resource_manager)
 
     @cached_property
     def linking(self) -> "TicketLinking":
         """The use case."""
-        from contraforce_sentinel.linking import TicketLinking
+        from contraforce_sentinel.use_cases.linking import TicketLinking
 
         return TicketLinking(
             workspaces=self.workspaces,
@@ -91,7 +91,7 @@ class App:
     @cached_property
     def contraforce(self) -> "ContraForce":
         """The ContraForce client."""
-        from contraforce_sentinel.contraforce import ContraForce, open_contraforce_connections
+        from contraforce_sentinel.contraforce.client import ContraForce, open_contraforce_connections
 
         settings = self.settings
         connections = open_contraforce_connections(
@@ -105,7 +105,7 @@ class App:
     @cached_property
     def reconciler(self) -> "Reconciler":
         """The timer's work."""
-        from contraforce_sentinel.reconcile import Reconciler
+        from contraforce_sentinel.use_cases.reconcile import Reconciler
 
         settings = self.settings
         return Reconciler(
@@ -123,22 +123,22 @@ class App:
     @cached_property
     def sentinel(self) -> "Sentinel":
         """Incidents and comments."""
-        from contraforce_sentinel.sentinel import Sentinel
+        from contraforce_sentinel.azure.sentinel import Sentinel
 
         return Sentinel(self.resource_manager, pace=self.pace)
 
     @cached_property
     def pace(self) -> "Pace":
         """The one pace of this process."""
-        from contraforce_sentinel.pacing import Pace
+        from contraforce_sentinel.azure.pacing import Pace
 
         return Pace()
 
     @cached_property
     def resource_manager(self) -> "ResourceManager":
         """The way to Azure."""
-        from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
-        from contraforce_sentinel.resource_manager import READ_SECONDS, ResourceManager
+        from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
+        from contraforce_sentinel.azure.resource_manager import READ_SECONDS, ResourceManager
 
         manager = ResourceManager(
             endpoint=self.settings.arm_endpoint,

@@ -7,7 +7,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from pydantic import (
     AliasGenerator,
@@ -20,8 +19,9 @@ from pydantic import (
     field_validator,
 )
 
-from contraforce_sentinel.errors import NotAnIncident, SettingsError
-from contraforce_sentinel.incidents import Severity, WorkspaceId
+from contraforce_sentinel.domain.customers import Customer
+from contraforce_sentinel.domain.errors import RefusedValue, SettingsError
+from contraforce_sentinel.domain.incidents import Severity
 
 _OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -33,10 +33,6 @@ _TABLE_ENDPOINT: Final = re.compile(r"https://[a-z0-9]{3,24}\.table\.(?:[a-z0-9-
 _CONNECTION_STRING: Final = re.compile(r"UseDevelopmentStorage=true;?|(?:[A-Za-z]+=[!-:<-~]+;?){2,12}")
 
 
-class _Refused(ValueError):
-    """A setting's value is not acceptable; the message never repeats it."""
-
-
 def _json_or_file(value: Any) -> Any:
     """JSON text, or `@path` of a file that holds it."""
     if not isinstance(value, str):
@@ -44,11 +40,11 @@ def _json_or_file(value: Any) -> Any:
     try:
         text = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
     except (OSError, ValueError):
-        raise _Refused("the file named after @ cannot be read") from None
+        raise RefusedValue("the file named after @ cannot be read") from None
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        raise _Refused("is not valid JSON") from None
+        raise RefusedValue("is not valid JSON") from None
 
 
 def _url(value: str) -> str:
@@ -57,29 +53,12 @@ def _url(value: str) -> str:
         url = urlsplit(value)
         host, _ = url.hostname, url.port
     except ValueError:
-        raise _Refused("is not a URL") from None
+        raise RefusedValue("is not a URL") from None
     if not host or "@" in url.netloc or _BASE_URL.fullmatch(value) is None:
-        raise _Refused("must be a URL of scheme, host and path")
+        raise RefusedValue("must be a URL of scheme, host and path")
     if url.scheme != "https" and not (url.scheme == "http" and host in _LOOPBACK):
-        raise _Refused("must start with https:// (plain http only to localhost)")
+        raise RefusedValue("must start with https:// (plain http only to localhost)")
     return value.rstrip("/")
-
-
-class WorkspaceMapping(BaseModel):
-    """One customer: the Sentinel workspace and the ContraForce workspace its tickets live in."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    workspace: WorkspaceId
-    contraforce_workspace_id: UUID = Field(alias="contraforceWorkspaceId")
-
-    @field_validator("workspace", mode="before")
-    @classmethod
-    def _parse_workspace(cls, value: Any) -> WorkspaceId:
-        try:
-            return WorkspaceId.parse(value if isinstance(value, str) else "")
-        except NotAnIncident as error:
-            raise _Refused(str(error)) from None
 
 
 class Settings(BaseModel):
@@ -101,7 +80,7 @@ class Settings(BaseModel):
     contraforce_client_secret: SecretStr = Field(
         min_length=1, description="Service account's secret; in Azure a Key Vault reference."
     )
-    workspaces: Annotated[tuple[WorkspaceMapping, ...], BeforeValidator(_json_or_file)] = Field(
+    workspaces: Annotated[tuple[Customer, ...], BeforeValidator(_json_or_file)] = Field(
         min_length=1,
         description=(
             'JSON array `[{"workspace": "<ARM id of the Log Analytics workspace>", '
@@ -152,14 +131,14 @@ class Settings(BaseModel):
     def _parse_severity(cls, value: Any) -> Severity:
         severity = Severity.named(value) if isinstance(value, str) else value
         if not isinstance(severity, Severity):
-            raise _Refused("must be Informational, Low, Medium or High")
+            raise RefusedValue("must be Informational, Low, Medium or High")
         return severity
 
     @field_validator("workspaces", mode="after")
     @classmethod
-    def _refuse_doubles(cls, value: tuple[WorkspaceMapping, ...]) -> tuple[WorkspaceMapping, ...]:
+    def _refuse_doubles(cls, value: tuple[Customer, ...]) -> tuple[Customer, ...]:
         if len({mapping.workspace.key for mapping in value}) < len(value):
-            raise _Refused("names a workspace twice")
+            raise RefusedValue("names a workspace twice")
         return value
 
     @field_validator("link_store", mode="after")
@@ -167,7 +146,7 @@ class Settings(BaseModel):
     def _refuse_unknown_stores(cls, value: SecretStr) -> SecretStr:
         kinds = (_SQLITE, _TABLE_ENDPOINT, _CONNECTION_STRING)
         if not any(kind.fullmatch(value.get_secret_value()) for kind in kinds):
-            raise _Refused(
+            raise RefusedValue(
                 "must be https://<account>.table.core.windows.net, a storage connection string,"
                 " or sqlite:///path/to/links.db"
             )
@@ -178,10 +157,10 @@ class Settings(BaseModel):
     def _refuse_useless_templates(cls, value: dict[str, str]) -> dict[str, str]:
         for system, template in value.items():
             if system not in {"Autotask", "ServiceNow", "Jira"}:
-                raise _Refused("has a key that is not Autotask, ServiceNow or Jira")
+                raise RefusedValue("has a key that is not Autotask, ServiceNow or Jira")
             filled = template.replace("{id}", "0").replace("{number}", "0")
             if filled == template or _TICKET_URL.fullmatch(filled) is None:
-                raise _Refused(
+                raise RefusedValue(
                     f"needs an https URL with {{id}} or {{number}} and no other braces for {system}"
                 )
         return value
@@ -245,7 +224,7 @@ def _misspelt(others: Iterable[str], unset: Iterable[str]) -> dict[str, str]:
     return found
 
 
-_MAPPING_KEYS: Final = frozenset(field.alias or name for name, field in WorkspaceMapping.model_fields.items())
+_MAPPING_KEYS: Final = frozenset(field.alias or name for name, field in Customer.model_fields.items())
 
 
 def _describe(kind: str, error: object, place: tuple[int | str, ...]) -> str:
@@ -253,5 +232,5 @@ def _describe(kind: str, error: object, place: tuple[int | str, ...]) -> str:
         return "is required"
     # of a place inside a value only our own names are told: its other keys are the value's
     where = ".".join(str(part) for part in place[1:] if isinstance(part, int) or part in _MAPPING_KEYS)
-    what = str(error) if isinstance(error, _Refused) else f"is not valid ({kind})"
+    what = str(error) if isinstance(error, RefusedValue) else f"is not valid ({kind})"
     return f"{where} {what}" if where else what

@@ -6,9 +6,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from contraforce_sentinel.errors import StaleLink
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.payloads import Delivery
+from contraforce_sentinel.domain.deliveries import Delivery
+from contraforce_sentinel.domain.errors import StaleLink
+from contraforce_sentinel.domain.links import Link, LinkState
 from operators_tool import records
 from operators_tool.backfill import Choice, make_plan, show_plan
 from operators_tool.doctor import examine

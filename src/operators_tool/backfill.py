@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.errors import RecordUnreadable
-from contraforce_sentinel.incidents import Incident, WorkspaceId, skip_reason
-from contraforce_sentinel.links import LinkState
-from contraforce_sentinel.payloads import Delivery
-from contraforce_sentinel.reports import report_unreadable
+from contraforce_sentinel.domain.deliveries import Delivery
+from contraforce_sentinel.domain.errors import RecordUnreadable
+from contraforce_sentinel.domain.incidents import Incident, WorkspaceId, skip_reason
+from contraforce_sentinel.domain.links import LinkState
+from contraforce_sentinel.telemetry.reports import report_unreadable
 from operators_tool.render import counts_content, duration, open_console, show_counts, show_json
 
 SECONDS_A_LINK: Final = 1.0

@@ -17,15 +17,15 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.errors import (
+from contraforce_sentinel.domain.customers import Customer
+from contraforce_sentinel.domain.errors import (
     UpstreamError,
     UpstreamNotFound,
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from contraforce_sentinel.incidents import WorkspaceId
-from contraforce_sentinel.retries import deadline
-from contraforce_sentinel.settings import WorkspaceMapping
+from contraforce_sentinel.domain.incidents import WorkspaceId
+from contraforce_sentinel.transport.retries import deadline
 from operators_tool.findings import Finding, failed, ok, skipped, unsure
 
 ROLE: Final = "Microsoft Sentinel Responder"
@@ -99,7 +99,7 @@ async def check_workspaces(app: App, identity: Identity) -> list[Finding]:
         return [skipped("resource manager", "the identity"), *_skip(mappings, "the identity")]
     places = asyncio.Semaphore(_WORKSPACES_AT_ONCE)
 
-    async def resolve(mapping: WorkspaceMapping) -> UpstreamError | None:
+    async def resolve(mapping: Customer) -> UpstreamError | None:
         async with places:
             try:
                 await app.workspaces.resolve(mapping, until=deadline())
@@ -107,7 +107,7 @@ async def check_workspaces(app: App, identity: Identity) -> list[Finding]:
                 return error
             return None
 
-    async def check(mapping: WorkspaceMapping, error: UpstreamError | None) -> list[Finding]:
+    async def check(mapping: Customer, error: UpstreamError | None) -> list[Finding]:
         async with places:
             return await _check_workspace(app, mapping.workspace, error, identity.assignee)
 
@@ -129,7 +129,7 @@ def _names(workspace: WorkspaceId) -> tuple[str, str, str]:
     return f"workspace {workspace.name}", f"incidents {workspace.name}", f"comments {workspace.name}"
 
 
-def _skip(mappings: Iterable[WorkspaceMapping], because: str) -> list[Finding]:
+def _skip(mappings: Iterable[Customer], because: str) -> list[Finding]:
     return [skipped(name, because) for mapping in mappings for name in _names(mapping.workspace)]
 
 

@@ -9,14 +9,14 @@ from datetime import datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.errors import (
+from contraforce_sentinel.domain.customers import Customer
+from contraforce_sentinel.domain.errors import (
     UpstreamError,
     UpstreamRejected,
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from contraforce_sentinel.retries import deadline
-from contraforce_sentinel.settings import WorkspaceMapping
+from contraforce_sentinel.transport.retries import deadline
 from operators_tool.findings import Finding, failed, ok, skipped, unsure
 
 _SERVICE: Final = "contraforce"
@@ -33,7 +33,7 @@ async def check(app: App) -> tuple[list[Finding], datetime | None]:
     """Read once for every mapped workspace; also returns the service's clock, if it told."""
     places = asyncio.Semaphore(_AT_ONCE)
 
-    async def look(mapping: WorkspaceMapping) -> _Seen:
+    async def look(mapping: Customer) -> _Seen:
         async with places:
             try:
                 return await app.contraforce.look(mapping.contraforce_workspace_id, until=deadline())
@@ -82,7 +82,7 @@ def _nobody_gets_in(app: App, error: UpstreamError) -> list[Finding]:
     return [failed(_SERVICE, str(error), meaning=meaning, fix=fix), skipped(_CREDENTIAL, "ContraForce")]
 
 
-def _check_role(check: str, found: _Seen, mapping: WorkspaceMapping) -> Finding:
+def _check_role(check: str, found: _Seen, mapping: Customer) -> Finding:
     workspace = mapping.contraforce_workspace_id
     if not isinstance(found, UpstreamError):
         return ok(check, "may be used")

@@ -141,7 +141,7 @@ def backfill(
 @app.command()
 def demo() -> None:
     """Watch incidents get their tickets: the real app against stand-ins of the remote services."""
-    from sandbox.demo import main
+    from operators_tool.demo.main import main
 
     raise typer.Exit(main())
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App, build
-from contraforce_sentinel.errors import SettingsError, StoreUnavailable
+from contraforce_sentinel.domain.errors import SettingsError, StoreUnavailable
 from contraforce_sentinel.settings import Settings
 from operators_tool import check_azure, check_contraforce, check_health
 from operators_tool.findings import Finding, Status, failed, ok, skipped

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from contraforce_sentinel import answers
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.incidents import WorkspaceId
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.reconcile import DUE_PER_WORKSPACE
-from contraforce_sentinel.reports import report_unreadable
-from contraforce_sentinel.stores import Found
+from contraforce_sentinel.domain.incidents import WorkspaceId
+from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.edge import answers
+from contraforce_sentinel.stores.link_store import Found
+from contraforce_sentinel.telemetry.reports import report_unreadable
+from contraforce_sentinel.use_cases.reconcile import DUE_PER_WORKSPACE
 from operators_tool.render import literal, moment, show_table
 
 _PAGE: Final = 200

@@ -13,7 +13,7 @@ from azure.identity.aio import AzureCliCredential
 from rich.console import Console
 
 from contraforce_sentinel.bootstrap import App, build
-from contraforce_sentinel.errors import (
+from contraforce_sentinel.domain.errors import (
     DeliveryError,
     SettingsError,
     StoreUnavailable,
@@ -22,7 +22,7 @@ from contraforce_sentinel.errors import (
     UpstreamError,
 )
 from contraforce_sentinel.settings import Settings
-from contraforce_sentinel.telemetry import quieten_libraries
+from contraforce_sentinel.telemetry.events import quieten_libraries
 from operators_tool.exits import Exit
 from operators_tool.render import literal, open_console
 from operators_tool.targets import WrongArgument

@@ -6,10 +6,10 @@ from typing import Final
 from urllib.parse import unquote
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.errors import NotAnIncident, TicketLinkError
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId, is_incident_name
-from contraforce_sentinel.links import Link
-from contraforce_sentinel.retries import deadline
+from contraforce_sentinel.domain.errors import NotAnIncident, TicketLinkError
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId, is_incident_name
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.transport.retries import deadline
 
 _ARM_ID: Final = re.compile(r"/subscriptions/[^?#\s]+", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"#?([0-9]{1,9})")

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.errors import RecordUnreadable, StoreUnavailable, in_our_words
-from contraforce_sentinel.links import Link, LinkState, Outcome
-from contraforce_sentinel.outages import Outages
-from contraforce_sentinel.payloads import Delivery
+from contraforce_sentinel.domain.deliveries import Delivery
+from contraforce_sentinel.domain.errors import RecordUnreadable, StoreUnavailable, in_our_words
+from contraforce_sentinel.domain.links import Link, LinkState, Outcome
+from contraforce_sentinel.use_cases.outages import Outages
 from operators_tool.exits import Exit
 
 TRIGGER: Final = "operator"

@@ -9,7 +9,7 @@ import pytest
 from bicep_templates import read, resolved
 from conftest import ROOT
 
-from contraforce_sentinel.payloads import parse_delivery
+from contraforce_sentinel.edge.payloads import parse_delivery
 
 TRIGGER_BODIES = sorted((ROOT / "tests" / "payloads").glob("*-trigger-*.json"))
 _TRIGGER_VALUE = re.compile(r"@triggerBody\(\)((?:\?\['\w+'\])+)")

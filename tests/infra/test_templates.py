@@ -19,7 +19,7 @@ from bicep_templates import (
 )
 from conftest import ROOT
 
-from contraforce_sentinel.incidents import Incident, IncidentId, Severity, WorkspaceId, skip_reason
+from contraforce_sentinel.domain.incidents import Incident, IncidentId, Severity, WorkspaceId, skip_reason
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores.tables import TABLE_NAME
 from functions_host.worker import Worker

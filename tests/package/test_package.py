@@ -142,7 +142,7 @@ async def test_the_package_alone_is_indexed_and_links_an_incident(
         if not any(Path(file).is_relative_to(home) for home in (*homes, library))
     }
     assert not foreign
-    assert Path(said["files"]["contraforce_sentinel.linking"]).is_relative_to(package.resolve())
+    assert Path(said["files"]["contraforce_sentinel.use_cases.linking"]).is_relative_to(package.resolve())
 
 
 async def run(

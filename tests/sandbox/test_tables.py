@@ -16,7 +16,7 @@ from azure.data.tables._table_batch import TableBatchOperations
 from azure.data.tables.aio import TableClient
 from store_fixtures import Tables, in_memory_transport
 
-from contraforce_sentinel.azure_transport import HttpxTransport, open_azure_connections
+from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores.tables import TableLinkStore
 from sandbox import Sandbox, faults

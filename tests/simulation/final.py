@@ -5,11 +5,11 @@ from referee import Referee
 from surprises import AT_RISK
 from truth import Case, World
 
-from contraforce_sentinel.errors import RecordUnreadable
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores import LinkStore
+from contraforce_sentinel.domain.errors import RecordUnreadable
+from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.links import Link, LinkState
 from contraforce_sentinel.stores.entities import index_row, link_row, partition
+from contraforce_sentinel.stores.link_store import LinkStore
 
 _ENDS = frozenset({LinkState.LINKED, LinkState.SKIPPED, LinkState.DEAD})
 _INGESTION_SECONDS = 1800.0

@@ -18,21 +18,22 @@ from virtual_time import wall
 from watched_store import WatchedStore, open_tables
 from wire import Network, Wire
 
-from contraforce_sentinel import answers, contraforce
-from contraforce_sentinel.azure_transport import HttpxTransport
-from contraforce_sentinel.connections import Connections
-from contraforce_sentinel.contraforce import ContraForce
-from contraforce_sentinel.errors import DeliveryError, RecordUnreadable, StoreUnavailable, Unforeseen
-from contraforce_sentinel.incidents import Severity
-from contraforce_sentinel.linking import TicketLinking
-from contraforce_sentinel.pacing import Pace
-from contraforce_sentinel.payloads import parse_delivery
-from contraforce_sentinel.reconcile import Reconciler
-from contraforce_sentinel.resource_manager import READ_SECONDS, ResourceManager
-from contraforce_sentinel.sentinel import Sentinel
-from contraforce_sentinel.settings import WorkspaceMapping
-from contraforce_sentinel.stores import LinkStore
-from contraforce_sentinel.workspaces import Workspaces
+from contraforce_sentinel.azure.httpx_transport import HttpxTransport
+from contraforce_sentinel.azure.pacing import Pace
+from contraforce_sentinel.azure.resource_manager import READ_SECONDS, ResourceManager
+from contraforce_sentinel.azure.sentinel import Sentinel
+from contraforce_sentinel.azure.workspaces import Workspaces
+from contraforce_sentinel.contraforce import client as contraforce
+from contraforce_sentinel.contraforce.client import ContraForce
+from contraforce_sentinel.domain.customers import Customer
+from contraforce_sentinel.domain.errors import DeliveryError, RecordUnreadable, StoreUnavailable, Unforeseen
+from contraforce_sentinel.domain.incidents import Severity
+from contraforce_sentinel.edge import answers
+from contraforce_sentinel.edge.payloads import parse_delivery
+from contraforce_sentinel.stores.link_store import LinkStore
+from contraforce_sentinel.transport.connections import Connections
+from contraforce_sentinel.use_cases.linking import TicketLinking
+from contraforce_sentinel.use_cases.reconcile import Reconciler
 
 MINIMUM_SEVERITY: Final = Severity.LOW
 LOOKBACK: Final = timedelta(hours=24)
@@ -140,7 +141,7 @@ class Instance:
             own, self, world=world, faults=faults, surprises=machine.surprises, referee=referee
         )
         mappings = [
-            WorkspaceMapping.model_validate(
+            Customer.model_validate(
                 {"workspace": workspace.arm_id, "contraforceWorkspaceId": workspace.contraforce_id}
             )
             for workspace in world.workspaces

@@ -37,25 +37,25 @@ class Bug:
 BUGS: Final = (
     Bug(
         "claims although somebody holds the lease",
-        "links.py",
+        "domain/links.py",
         "return self.lease is not None and self.lease.until > now",
         "return False",
     ),
     Bug(
         "comments before the ticket is remembered",
-        "linking.py",
+        "use_cases/linking.py",
         "link = await self._remember(link)",
         "link = link.model_copy()",
     ),
     Bug(
         "random comment id",
-        "comments.py",
+        "domain/comments.py",
         "return uuid5(NAMESPACE_URL, incident_id.key)",
         "return __import__('uuid').uuid4()",
     ),
     Bug(
         "watermark moves before the page is stored",
-        "reconcile.py",
+        "use_cases/reconcile.py",
         "            known = await self._store.known([incident.id for incident in page])\n",
         "            if page and page[-1].created_at:\n"
         "                await self._store.move_watermark(workspace, page[-1].created_at)\n"
@@ -63,7 +63,7 @@ BUGS: Final = (
     ),
     Bug(
         "watermark moves past failing inserts",
-        "reconcile.py",
+        "use_cases/reconcile.py",
         "        if await self._store.insert(link) is None:\n            return False\n",
         "        try:\n"
         "            if await self._store.insert(link) is None:\n"
@@ -73,32 +73,34 @@ BUGS: Final = (
     ),
     Bug(
         "expired leases are never taken over",
-        "links.py",
+        "domain/links.py",
         "return self.lease is not None and self.lease.until > now",
         "return self.lease is not None",
     ),
     Bug(
         "lease shorter than a delivery",
-        "links.py",
+        "domain/links.py",
         "LEASE: Final = timedelta(minutes=3)",
         "LEASE: Final = timedelta(seconds=10)",
     ),
-    Bug("a claim is not due when its lease ends", "links.py", "next_try_at=until,", "next_try_at=None,"),
+    Bug(
+        "a claim is not due when its lease ends", "domain/links.py", "next_try_at=until,", "next_try_at=None,"
+    ),
     Bug(
         "Retry-After ignored",
-        "links.py",
+        "domain/links.py",
         "not_before = None if asked is None or dead else now + timedelta(seconds=asked)",
         "not_before = None",
     ),
     Bug(
         "401 and 403 kill",
-        "links.py",
+        "domain/schedules.py",
         "_GRANT: Final = Schedule(timedelta(minutes=15), timedelta(minutes=15), None)",
         "_GRANT: Final = Schedule(timedelta(minutes=15), timedelta(minutes=15), timedelta(0))",
     ),
     Bug(
         "gives up on an outage after half an hour",
-        "links.py",
+        "domain/schedules.py",
         "_BACKOFF: Final = Schedule(timedelta(minutes=1), timedelta(hours=1), timedelta(hours=24))",
         "_BACKOFF: Final = Schedule(timedelta(minutes=1), timedelta(hours=1), timedelta(minutes=30))",
     ),
@@ -134,56 +136,56 @@ BUGS: Final = (
     ),
     Bug(
         "workspace looked up by its name alone",
-        "workspaces.py",
+        "azure/workspaces.py",
         "mapping = self._mappings.get(workspace_id.key)",
         "mapping = next((one for one in self._mappings.values()"
         " if one.workspace.name.lower() == workspace_id.name.lower()), None)",
     ),
     Bug(
         "409 on the comment is never ours",
-        "sentinel.py",
+        "azure/sentinel.py",
         "if not is_our_comment(message, ticket):",
         "if True:",
     ),
     Bug(
         "discovery without overlap",
-        "reconcile.py",
+        "use_cases/reconcile.py",
         "OVERLAP: Final = timedelta(hours=1)",
         "OVERLAP: Final = timedelta(0)",
     ),
     Bug(
         "discovery reads the first page only",
-        "reconcile.py",
+        "use_cases/reconcile.py",
         "            if run.is_over():\n                break\n",
         "            break\n",
     ),
     Bug(
         "prose of the vendor in an error message",
-        "contraforce.py",
+        "contraforce/client.py",
         """f"status {status}{f' {code}' if code else ''}",""",
         'f"status {status} {answer.body!r}",',
     ),
     Bug(
         "what fails after a success of tickets/link is tried again",
-        "contraforce.py",
+        "contraforce/client.py",
         "ticket_at_risk=has_answered",
         "ticket_at_risk=False",
     ),
     Bug(
         "what nobody foresaw is not recorded with its incident",
-        "linking.py",
+        "use_cases/linking.py",
         "except Exception as error:  # noqa: BLE001 - recorded, so that it stops nothing else",
         "except UpstreamError as error:",
     ),
     Bug(
         "the first error of a workspace stops the run",
-        "reconcile.py",
+        "use_cases/reconcile.py",
         "            run.failed.add(workspace.key)\n",
         "            run.failed.add(workspace.key)\n            raise\n",
     ),
     Bug(
         "an incident that cannot be recorded is passed by the watermark",
-        "reconcile.py",
+        "use_cases/reconcile.py",
         "                    has_all = False\n",
         "",
     ),
@@ -202,7 +204,7 @@ BUGS: Final = (
     ),
     Bug(
         "closed and merged incidents are linked",
-        "linking.py",
+        "use_cases/linking.py",
         "                if reason is not None:\n",
         "                if reason is not None and False:\n",
     ),

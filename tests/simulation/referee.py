@@ -13,8 +13,9 @@ from typing import Any, Final, Protocol
 from truth import Case, World
 from virtual_time import seconds_of
 
-from contraforce_sentinel.incidents import WorkspaceId
-from contraforce_sentinel.links import Link, Ticket
+from contraforce_sentinel.domain.incidents import WorkspaceId
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.tickets import Ticket
 
 _TAG: Final = re.compile(r"<[^>]*>")
 LIST_LAG_SECONDS: Final = 600.0

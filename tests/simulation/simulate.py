@@ -26,13 +26,13 @@ from truth import PLANTED_TITLE, Violation, World
 from virtual_time import VirtualTimeLoop, run
 from watched_store import open_sqlite
 
-from contraforce_sentinel import contraforce
-from contraforce_sentinel.azure_transport import HttpxTransport
-from contraforce_sentinel.connections import Connections
-from contraforce_sentinel.links import Link
-from contraforce_sentinel.stores import LinkStore
+from contraforce_sentinel.azure.httpx_transport import HttpxTransport
+from contraforce_sentinel.contraforce import client as contraforce
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
-from contraforce_sentinel.telemetry import EVENT_NAME, quieten_libraries
+from contraforce_sentinel.telemetry.events import EVENT_NAME, quieten_libraries
+from contraforce_sentinel.transport.connections import Connections
 from sandbox.in_memory import InMemory
 
 type Store = Literal["sqlite", "tables"]

@@ -12,12 +12,12 @@ from azure.data.tables import UpdateMode
 from referee import Referee
 from truth import PLANTED_TITLE, Case, World
 
-from contraforce_sentinel import telemetry
-from contraforce_sentinel.incidents import IncidentId
-from contraforce_sentinel.stores import LinkStore
+from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.stores.entities import key, link_row
+from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
+from contraforce_sentinel.telemetry import events as telemetry
 
 AT_RISK: Final = "surprised after a success of tickets/link"
 

@@ -5,8 +5,8 @@ from pydantic import ValidationError
 from referee import LOOKBACK_SECONDS, Process, Referee
 from truth import World
 
-from contraforce_sentinel.incidents import WorkspaceId
-from contraforce_sentinel.links import Link
+from contraforce_sentinel.domain.incidents import WorkspaceId
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.stores.entities import to_time
 from sandbox.table_entities import Entity, Key
 

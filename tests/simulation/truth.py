@@ -6,7 +6,7 @@ from typing import Final
 
 from virtual_time import VirtualTimeLoop, wall
 
-from contraforce_sentinel.links import Link
+from contraforce_sentinel.domain.links import Link
 from sandbox import SandboxIncident, SandboxWorkspace
 from sandbox.contraforce import ContraForce
 from sandbox.identity import ManagedIdentity

@@ -19,15 +19,16 @@ from surprises import Surprise, Surprises
 from truth import TABLES_URL, World
 from wire import Mortal
 
-from contraforce_sentinel.azure_transport import HttpxTransport
-from contraforce_sentinel.connections import Connections
-from contraforce_sentinel.errors import StoreUnavailable
-from contraforce_sentinel.identity import Identity
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores import Backlog, Found, LinkStore, TimerRun
+from contraforce_sentinel.azure.httpx_transport import HttpxTransport
+from contraforce_sentinel.azure.identity import Identity
+from contraforce_sentinel.domain.errors import StoreUnavailable
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.runs import Backlog, TimerRun
+from contraforce_sentinel.stores.link_store import Found, LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
+from contraforce_sentinel.transport.connections import Connections
 
 
 class _AtOnce(Executor):

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores import read_record
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.stores.link_store import read_record
 
 type Entity = dict[str, Any]
 
@@ -28,6 +28,11 @@ def key(workspace_id: WorkspaceId, row: str) -> Entity:
 def link_row(incident_id: IncidentId) -> str:
     """Return the row key of an incident's record."""
     return f"link-{incident_id.name.lower()}"
+
+
+def behind(row: str) -> str:
+    """Return the row key right behind another one: a space sorts before whatever else a key may have."""
+    return f"{row} "
 
 
 def index_row(link: Link) -> str | None:

@@ -12,10 +12,11 @@ from uuid import uuid4
 
 from pydantic import ValidationError
 
-from contraforce_sentinel.errors import RecordUnreadable, StaleLink
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores import Backlog, Found, TimerRun, read_record
+from contraforce_sentinel.domain.errors import RecordUnreadable, StaleLink
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.runs import Backlog, TimerRun
+from contraforce_sentinel.stores.link_store import Found, read_record
 from contraforce_sentinel.stores.sqlite_file import SqliteFile
 
 _BATCH: Final = 500

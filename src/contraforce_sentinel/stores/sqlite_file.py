@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import stamina
 
-from contraforce_sentinel.errors import StoreUnavailable
+from contraforce_sentinel.domain.errors import StoreUnavailable
 
 SCHEMA_VERSION: Final = 1
 _BUSY_SECONDS: Final = 5.0

@@ -16,8 +16,8 @@ from azure.core.exceptions import (
 )
 from azure.data.tables.aio import TableClient
 
-from contraforce_sentinel.errors import StoreUnavailable, UpstreamError, UpstreamUnavailable
-from contraforce_sentinel.identity import MISREAD, Identity
+from contraforce_sentinel.azure.identity import MISREAD, Identity
+from contraforce_sentinel.domain.errors import StoreUnavailable, UpstreamError, UpstreamUnavailable
 
 _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 # No operation on one link takes longer, its token, tries and slow answers included: with three of them and

@@ -13,10 +13,9 @@ reads 10 index rows and 10 links.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from itertools import batched
 from typing import Any, Final, Self
 from uuid import uuid4
 
@@ -27,12 +26,13 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 from pydantic import ValidationError
 
-from contraforce_sentinel.errors import RecordUnreadable, StaleLink
-from contraforce_sentinel.identity import Identity
-from contraforce_sentinel.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.links import Link, LinkState
-from contraforce_sentinel.stores import Backlog, Found, TimerRun
+from contraforce_sentinel.azure.identity import Identity
+from contraforce_sentinel.domain.errors import RecordUnreadable, StaleLink
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.runs import Backlog, TimerRun
 from contraforce_sentinel.stores.entities import (
+    behind,
     index_row,
     key,
     link_row,
@@ -44,7 +44,9 @@ from contraforce_sentinel.stores.entities import (
     to_time,
     version_of,
 )
+from contraforce_sentinel.stores.link_store import Found
 from contraforce_sentinel.stores.table_calls import Refused, TableCalls, reading
+from contraforce_sentinel.stores.table_reads import TableReads
 
 type Transport = AsyncHttpTransport[Any, Any]
 
@@ -53,8 +55,6 @@ _TIMER_PARTITION: Final = "timer"
 _LAST_RUN: Final = "last-run"
 _WATERMARK: Final = "watermark"
 _EXPIRED: Final = " and (state eq 'linked' or state eq 'skipped') and created_at lt @before"
-_BATCH: Final = 32
-_BATCHES_AT_ONCE: Final = 2
 READ_SECONDS: Final = 5.0
 
 
@@ -64,7 +64,7 @@ class TableLinkStore:
     def __init__(self, table: TableClient, *, identity: Identity | None = None) -> None:
         self._table = table
         self._calls = TableCalls(table, identity=identity)
-        self._places = asyncio.Semaphore(_BATCHES_AT_ONCE)
+        self._reads = TableReads(table, self._calls)
 
     @classmethod
     def from_endpoint(cls, endpoint: str, identity: Identity, *, transport: Transport) -> Self:
@@ -85,7 +85,7 @@ class TableLinkStore:
 
     async def get(self, incident_id: IncidentId) -> Link | None:
         """See `LinkStore.get`."""
-        found = await self._get(partition(incident_id.workspace), link_row(incident_id))
+        found = await self._reads.one(partition(incident_id.workspace), link_row(incident_id))
         return None if found is None else to_link(found, incident_id.workspace)
 
     async def replace(self, link: Link) -> Link:
@@ -127,9 +127,9 @@ class TableLinkStore:
         """See `LinkStore.known`."""
 
         async def look(one: IncidentId) -> Any:
-            return await self._get(partition(one.workspace), link_row(one), select=["RowKey"])
+            return await self._reads.one(partition(one.workspace), link_row(one), select=["RowKey"])
 
-        found = await self._in_batches(look, incident_ids)
+        found = await self._reads.in_batches(look, incident_ids)
         return {one.key for one, entity in zip(incident_ids, found, strict=True) if entity is not None}
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
@@ -137,12 +137,14 @@ class TableLinkStore:
         found = Found()
         first: str | None = "due-"
         while first is not None and len(found.links) < limit:
-            rows = await self._range(workspace_id, first, f"due-{to_text(now)}~", limit=limit)
+            rows = await self._reads.range(workspace_id, first, f"due-{to_text(now)}~", limit=limit)
             with reading():
                 keys = [row["RowKey"] for row in rows]
-            first = _behind(keys[-1]) if len(keys) == limit else None
+            first = behind(keys[-1]) if len(keys) == limit else None
             names = [key.split("-", 2)[-1] for key in keys]
-            read = await self._in_batches(self._look, [IncidentId(workspace_id, name) for name in names])
+            read = await self._reads.in_batches(
+                self._look, [IncidentId(workspace_id, name) for name in names]
+            )
             for one in read:
                 if isinstance(one, RecordUnreadable):
                     found.unreadable.append(one.incident)
@@ -158,7 +160,7 @@ class TableLinkStore:
 
     async def in_state(self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int) -> Found:
         """See `LinkStore.in_state`; the service looks at every record of the workspace."""
-        first = _behind(link_row(IncidentId(workspace_id, after))) if after else "link-"
+        first = behind(link_row(IncidentId(workspace_id, after))) if after else "link-"
         return await self._links(
             workspace_id, first, limit=limit, more=" and state eq @state", state=state.value
         )
@@ -166,8 +168,8 @@ class TableLinkStore:
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """See `LinkStore.backlog`."""
         first, dead = await asyncio.gather(
-            self._range(workspace_id, "due-", "due.", limit=1),
-            self._range(workspace_id, "dead-", "dead.", limit=None),
+            self._reads.range(workspace_id, "due-", "due.", limit=1),
+            self._reads.range(workspace_id, "dead-", "dead.", limit=None),
         )
         with reading():
             oldest = to_time(first[0]["RowKey"].split("-")[1]) if first else None
@@ -175,7 +177,7 @@ class TableLinkStore:
 
     async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
         """See `LinkStore.watermark`."""
-        found = await self._get(partition(workspace_id), _WATERMARK)
+        found = await self._reads.one(partition(workspace_id), _WATERMARK)
         with reading():
             return None if found is None else to_time(found["created_at"])
 
@@ -183,7 +185,7 @@ class TableLinkStore:
         """See `LinkStore.move_watermark`."""
         entity = {**key(workspace_id, _WATERMARK), "workspace": workspace_id.key, "created_at": to_text(to)}
         while True:
-            found = await self._get(partition(workspace_id), _WATERMARK)
+            found = await self._reads.one(partition(workspace_id), _WATERMARK)
             with reading():
                 is_behind = found is None or to_time(found["created_at"]) < to
             try:
@@ -198,7 +200,7 @@ class TableLinkStore:
 
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""
-        found = await self._get(_TIMER_PARTITION, _LAST_RUN)
+        found = await self._reads.one(_TIMER_PARTITION, _LAST_RUN)
         try:
             return None if found is None else TimerRun.model_validate_json(found["run"])
         except (ValidationError, KeyError):  # of another version: the next run writes a new one
@@ -223,7 +225,7 @@ class TableLinkStore:
 
     async def check(self) -> None:
         """See `LinkStore.check`; writes nothing but, the first time, the table."""
-        await self._get(_TIMER_PARTITION, _LAST_RUN)
+        await self._reads.one(_TIMER_PARTITION, _LAST_RUN)
 
     async def close(self) -> None:
         """See `LinkStore.close`."""
@@ -240,19 +242,11 @@ class TableLinkStore:
         try:
             done = await self._calls.run(lambda: self._table.submit_transaction(operations))
         except Refused:
-            found = await self._get(entity["PartitionKey"], entity["RowKey"])
+            found = await self._reads.one(entity["PartitionKey"], entity["RowKey"])
             is_there = found is not None and found.get("written") == mark
             return to_link(found, link.incident_id.workspace) if is_there else None
         with reading():
             return link.model_copy(update={"version": version_of(str(done[0]["etag"]), index_row(link))})
-
-    async def _in_batches[A, T](self, read: Callable[[A], Awaitable[T]], what: Sequence[A]) -> list[T]:
-        """Read many in order, not too many at once over all callers."""
-        results: list[T] = []
-        for batch in batched(what, _BATCH, strict=False):
-            async with self._places:
-                results += await asyncio.gather(*map(read, batch))
-        return results
 
     async def _look(self, incident_id: IncidentId) -> Link | RecordUnreadable | None:
         try:
@@ -267,62 +261,15 @@ class TableLinkStore:
         found = Found()
         first: str | None = start
         while first is not None and len(found.links) < limit:
-            rows = await self._range(workspace_id, first, "link.", limit=limit, more=more, **values)
+            rows = await self._reads.range(workspace_id, first, "link.", limit=limit, more=more, **values)
             with reading():
-                first = _behind(rows[-1]["RowKey"]) if len(rows) == limit else None
+                first = behind(rows[-1]["RowKey"]) if len(rows) == limit else None
                 for row in rows:
                     try:
                         found.links.append(to_link(row, workspace_id))
                     except RecordUnreadable as error:
                         found.unreadable.append(error.incident)
         return Found(found.links[:limit], found.unreadable)
-
-    async def _get(self, partition: str, row: str, *, select: list[str] | None = None) -> Any:
-        async def get() -> Any:
-            try:
-                found: Any = await self._table.get_entity(partition, row, select=select)
-            except ResourceNotFoundError as error:
-                if getattr(error, "error_code", None) == "TableNotFound":
-                    raise
-                return None
-            # whatever passed for a record here would make a new incident a known one
-            if found["RowKey"] != row:
-                raise ValueError("not the entity that was asked for")
-            return found
-
-        return await self._calls.run(get)
-
-    async def _range(
-        self,
-        workspace_id: WorkspaceId,
-        first: str,
-        last: str,
-        *,
-        limit: int | None,
-        more: str = "",
-        **values: Any,
-    ) -> list[Any]:
-        """Return the entities from row key `first` up to, not with, `last`, in order."""
-        query = f"PartitionKey eq @partition and RowKey ge @first and RowKey lt @last{more}"
-        parameters = {"partition": partition(workspace_id), "first": first, "last": last, **values}
-
-        async def read() -> list[Any]:
-            found: AsyncIterator[Any] = self._table.query_entities(
-                query, parameters=parameters, results_per_page=limit
-            )
-            entities: list[Any] = []
-            async for entity in found:
-                entities.append(entity)
-                if len(entities) == limit:
-                    break
-            return entities
-
-        return await self._calls.run(read, is_listing=True)
-
-
-def _behind(row: str) -> str:
-    """Return the row key right behind another one: a space sorts before whatever else a key may have."""
-    return f"{row} "
 
 
 def _stale(link: Link) -> StaleLink:

@@ -1,0 +1,1 @@
+"""Azure Resource Manager and Microsoft Sentinel, with the app's identity."""

@@ -1,0 +1,185 @@
+"""The way to Azure Resource Manager: one identity, one pipeline, errors of our own.
+
+https://learn.microsoft.com/azure/azure-resource-manager/management/request-limits-and-throttling. Retries are
+`retries.call_with_retries`'; the SDK's own are off, because they sleep a `Retry-After` of any length.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from http import HTTPStatus
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+from azure.core import AsyncPipelineClient
+from azure.core.credentials import AccessToken
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import (
+    AzureError,
+    DecodeError,
+    HttpResponseError,
+    ServiceRequestError,
+)
+from azure.core.pipeline import AsyncPipeline
+from azure.core.pipeline.policies import (
+    ContentDecodePolicy,
+    DistributedTracingPolicy,
+    RequestIdPolicy,
+    UserAgentPolicy,
+)
+from azure.core.pipeline.transport import AsyncHttpTransport
+from azure.core.rest import HttpRequest
+from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
+
+from contraforce_sentinel import VERSION
+from contraforce_sentinel.azure.identity import MISREAD, Identity
+from contraforce_sentinel.domain.errors import (
+    Upstream,
+    UpstreamConflict,
+    UpstreamError,
+    UpstreamMalformed,
+    UpstreamNotFound,
+    UpstreamRejected,
+    UpstreamUnauthorized,
+    UpstreamUnavailable,
+)
+from contraforce_sentinel.transport.retries import call_with_retries, parse_retry_after
+
+if TYPE_CHECKING:
+    from azure.mgmt.securityinsight.aio import SecurityInsights
+
+READ_SECONDS: Final = 15.0
+_SDK: Final = "azure.mgmt.securityinsight.aio"
+_USER_AGENT: Final = f"contraforce-sentinel/{VERSION}"
+_KINDS: Final[dict[int, type[UpstreamError]]] = {
+    HTTPStatus.UNAUTHORIZED: UpstreamUnauthorized,
+    HTTPStatus.FORBIDDEN: UpstreamUnauthorized,
+    HTTPStatus.NOT_FOUND: UpstreamNotFound,
+    HTTPStatus.CONFLICT: UpstreamConflict,
+    HTTPStatus.BAD_REQUEST: UpstreamRejected,
+}
+
+
+class ResourceManager:
+    """Resource Manager over a given transport; close it when done.
+
+    `endpoint` also decides the token's audience, as it does in every Azure cloud. The identity is the managed
+    one, or `signed_in`, which is closed with this.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        client_id: str | None,
+        transport: AsyncHttpTransport[Any, Any],
+        signed_in: AsyncTokenCredential | None = None,
+    ) -> None:
+        self._endpoint = endpoint
+        self._scope = f"{endpoint}/.default"
+        self._transport = transport
+        self._credential = Identity(client_id=client_id, transport=transport, signed_in=signed_in)
+        # One for all subscriptions: one token. The SDK's own would also repeat, redirect and log.
+        self._pipeline = AsyncPipeline[Any, Any](
+            transport,
+            policies=[
+                RequestIdPolicy(),
+                UserAgentPolicy(base_user_agent=_USER_AGENT),
+                ContentDecodePolicy(),
+                AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
+                DistributedTracingPolicy(),
+            ],
+        )
+        self._arm = AsyncPipelineClient[HttpRequest, Any](endpoint, pipeline=self._pipeline)
+        self._sdk_is_there: asyncio.Task[object] | None = None
+        self._sentinels: dict[str, SecurityInsights] = {}
+
+    def prepare(self) -> None:
+        """Begin to import the SDK, beside whatever the caller waits for next."""
+        if self._sdk_is_there is None and _SDK not in sys.modules:
+            self._sdk_is_there = asyncio.create_task(asyncio.to_thread(import_module, _SDK))
+            self._sdk_is_there.add_done_callback(self._forget_import)
+
+    def _forget_import(self, done: asyncio.Task[object]) -> None:
+        """One that failed is tried again by whoever needs the SDK next."""
+        self._sdk_is_there = None
+        if not done.cancelled():
+            done.exception()  # seen: it is raised where the SDK is needed
+
+    async def sentinel(self, subscription_id: str) -> "SecurityInsights":
+        """Return the SDK's client for a subscription, always the same one."""
+        if subscription_id not in self._sentinels:
+            if self._sdk_is_there is not None:
+                await asyncio.shield(self._sdk_is_there)  # others wait for it, too
+            from azure.mgmt.securityinsight.aio import SecurityInsights  # noqa: PLC0415 - a quarter second
+
+            self._sentinels[subscription_id] = SecurityInsights(
+                self._credential, subscription_id, base_url=self._endpoint, pipeline=self._pipeline
+            )
+        return self._sentinels[subscription_id]
+
+    async def token(self) -> AccessToken:
+        """Return a token for this endpoint. Raises `UpstreamError` of the identity."""
+        return await self._credential.get_token(self._scope)
+
+    async def get(self, arm_id: str, *, api_version: str, advice: str, until: float) -> object:
+        """Return a resource as JSON. Raises `UpstreamError`."""
+        url = f"{self._endpoint}{quote(arm_id, safe='/')}"
+        request = HttpRequest("GET", url, params={"api-version": api_version})
+
+        async def send() -> object:
+            response = await self._arm.send_request(request)
+            response.raise_for_status()
+            return response.json()
+
+        return await self.call(send, upstream=Upstream.RESOURCE_MANAGER, advice=advice, until=until)
+
+    async def call[T](
+        self, request: Callable[[], Awaitable[T]], *, upstream: Upstream, advice: str, until: float
+    ) -> T:
+        """Await one idempotent request of an Azure SDK, with retries. Raises `UpstreamError`.
+
+        `advice` says what to grant when the service answers 401 or 403.
+        """
+
+        async def once() -> T:
+            await self._credential.get_token(self._scope)
+            try:
+                return await request()
+            except AzureError as error:
+                raise _translate(error, upstream=upstream, advice=advice) from error
+            except MISREAD as error:
+                # what the SDK's deserializer raises for JSON of another shape, or nested too deep
+                raise UpstreamMalformed("an answer of an unknown shape", upstream=upstream) from error
+
+        return await call_with_retries(once, upstream=upstream, until=until, idempotent=True)
+
+    async def close(self) -> None:
+        """Close the connections; idempotent."""
+        await self._credential.close()
+        await self._transport.close()
+
+
+def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> UpstreamError:
+    """Say in our words what an SDK's error means; its own message may quote the incident."""
+    response: Any = error.response if isinstance(error, HttpResponseError) else None
+    if response is None:
+        sent = not isinstance(error, ServiceRequestError)
+        return UpstreamUnavailable(f"no answer ({type(error).__name__})", upstream=upstream, ambiguous=sent)
+    status = int(response.status_code)
+    if isinstance(error, DecodeError) and status < HTTPStatus.BAD_REQUEST:
+        return UpstreamMalformed(f"status {status} without JSON", upstream=upstream, status=status)
+    code = getattr(getattr(error, "error", None), "code", None)
+    code = code if isinstance(code, str) and code.isidentifier() and len(code) <= 100 else None  # noqa: PLR2004
+    wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
+    kind = _KINDS.get(status, UpstreamUnavailable)
+    return kind(
+        f"status {status}{f' {code}' if code else ''}",
+        upstream=upstream,
+        status=status,
+        code=code,
+        retry_after_seconds=wait if kind is UpstreamUnavailable else None,
+        advice=advice if kind is UpstreamUnauthorized else None,
+    )

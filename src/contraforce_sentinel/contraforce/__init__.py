@@ -1,0 +1,1 @@
+"""ContraForce's API: the client, and one file for each ticket system."""

@@ -1,0 +1,19 @@
+"""One call for an incident: what a body, the timer or the operators' tool says of it."""
+
+from dataclasses import dataclass
+
+from contraforce_sentinel.domain.incidents import Incident, IncidentId
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One call of `POST /api/incidents`.
+
+    `incident` is None where the body only names the incident: it has to be read from Sentinel first.
+    `customer_id` is the workspace GUID that the body claims, to be compared with the real one.
+    """
+
+    incident_id: IncidentId
+    incident: Incident | None = None
+    ticket_id: str | None = None
+    customer_id: str | None = None

@@ -1,0 +1,147 @@
+"""Incidents: ARM ids by a strict grammar, severities, and which incidents get no link.
+
+No message of this module repeats any text of its input.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Final, Self
+
+from contraforce_sentinel.domain.errors import NotAnIncident
+
+MAX_ARM_ID_LENGTH: Final = 600
+
+_GUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_WORKSPACE: Final = (
+    rf"/subscriptions/(?P<subscription_id>{_GUID})"
+    r"/resourceGroups/(?P<resource_group>[^/]{1,90})"
+    r"/providers/Microsoft\.OperationalInsights/workspaces/(?P<workspace>[a-z0-9][a-z0-9-]{2,61}[a-z0-9])"
+)
+_WORKSPACE_ID: Final = re.compile(_WORKSPACE, re.ASCII | re.IGNORECASE)
+_INCIDENT_ID: Final = re.compile(
+    _WORKSPACE + r"/providers/Microsoft\.SecurityInsights/incidents/(?P<name>[a-z0-9][a-z0-9_-]{0,63})",
+    re.ASCII | re.IGNORECASE,
+)
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceId:
+    """A Log Analytics workspace; `key` is its identity, because ARM ids do not distinguish case."""
+
+    subscription_id: str
+    resource_group: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an ARM id by a grammar that admits no second reading.
+
+        Raises `NotAnIncident` for everything else, `..`, encoded slashes and foreign providers included.
+        """
+        match = _WORKSPACE_ID.fullmatch(text) if len(text) <= MAX_ARM_ID_LENGTH else None
+        if match is None:
+            raise NotAnIncident("not the ARM id of a Log Analytics workspace")
+        return cls(match["subscription_id"], _resource_group(match["resource_group"]), match["workspace"])
+
+    @property
+    def arm_id(self) -> str:
+        """The id as ARM takes it in a URL's path."""
+        return (
+            f"/subscriptions/{self.subscription_id}/resourceGroups/{self.resource_group}"
+            f"/providers/Microsoft.OperationalInsights/workspaces/{self.name}"
+        )
+
+    @property
+    def key(self) -> str:
+        """The lower-cased ARM id."""
+        return self.arm_id.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentId:
+    """A Sentinel incident; `key` is its identity (the name alone repeats across workspaces)."""
+
+    workspace: WorkspaceId
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an ARM id; `Incidents` and `incidents` are the same. Raises `NotAnIncident`."""
+        match = _INCIDENT_ID.fullmatch(text) if len(text) <= MAX_ARM_ID_LENGTH else None
+        if match is None:
+            raise NotAnIncident("not the ARM id of a Microsoft Sentinel incident")
+        group = _resource_group(match["resource_group"])
+        return cls(WorkspaceId(match["subscription_id"], group, match["workspace"]), match["name"])
+
+    @property
+    def arm_id(self) -> str:
+        """The id as Sentinel's REST API writes it."""
+        return f"{self.workspace.arm_id}/providers/Microsoft.SecurityInsights/incidents/{self.name}"
+
+    @property
+    def key(self) -> str:
+        """The lower-cased ARM id."""
+        return self.arm_id.lower()
+
+
+def is_incident_name(text: str) -> bool:
+    """Whether a text may stand as an incident's name in an ARM id."""
+    return _NAME.fullmatch(text) is not None
+
+
+def _resource_group(text: str) -> str:
+    """Azure's rule for names of resource groups: letters and digits of any script, `-_.()`.
+
+    Less two dots in a row, and less signs that are another letter's double (the Kelvin sign): lower-cased,
+    they would be another resource group's name.
+    """
+    legal = all(char.isalnum() or char in "-_.()" for char in text)
+    if not legal or text.endswith(".") or ".." in text or not unicodedata.is_normalized("NFKC", text):
+        raise NotAnIncident("the resource group in the ARM id is not a valid name")
+    return text
+
+
+class Severity(IntEnum):
+    """Sentinel's severities, so that they compare."""
+
+    INFORMATIONAL = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+
+    @classmethod
+    def named(cls, text: str | None) -> Self | None:
+        """Return the severity of that name in any letter case; None for a name that is not known."""
+        return cls.__members__.get((text or "").upper())
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What the link needs to know of an incident; deliberately without title and description."""
+
+    id: IncidentId
+    number: str
+    severity: str
+    status: str
+    labels: frozenset[str] = frozenset()
+    created_at: datetime | None = None
+
+
+def skip_reason(incident: Incident, *, minimum: Severity) -> str | None:
+    """Return why this incident gets no ticket link, or None if it gets one.
+
+    A merged incident is closed and labelled `Redirected`; comments on it stay behind. An unknown
+    severity is never below the minimum: better one comment too many than an incident missed.
+    """
+    if any(label.lower() == "redirected" for label in incident.labels):
+        return "redirected"
+    if incident.status.lower() == "closed":
+        return "closed"
+    severity = Severity.named(incident.severity)
+    if severity is not None and severity < minimum:
+        return "below-minimum-severity"
+    return None

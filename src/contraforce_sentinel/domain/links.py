@@ -1,0 +1,228 @@
+"""The link record and its state machine: pure values, no clock, no I/O.
+
+    pending ──▶ ticketed ──▶ linked
+       │           │
+       ├──▶ skipped (a later delivery may bring it back)
+       └───────────┴──▶ dead (needs a person, who may bring it back)
+
+Every transition returns a new record. What a failure leads to is one table, `next_step`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Final, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BeforeValidator,
+    PlainSerializer,
+)
+
+from contraforce_sentinel.domain.errors import Failure
+from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.records import Record
+from contraforce_sentinel.domain.schedules import next_step
+from contraforce_sentinel.domain.tickets import Ticket
+
+LEASE: Final = timedelta(minutes=3)
+"""How long a claim holds: a request's 20 s, the store's waits, and a minute of difference between clocks."""
+
+MAX_STEPS: Final = 20
+"""How much of its history a record keeps: 4 KB of the 64 KB that a property of Azure Tables may have."""
+
+REVIVED: Final = "replayed"
+
+type Clock = Callable[[], datetime]
+
+
+class LinkState(StrEnum):
+    """Where a link stands; see the drawing in the module's docstring."""
+
+    PENDING = "pending"
+    TICKETED = "ticketed"
+    LINKED = "linked"
+    SKIPPED = "skipped"
+    DEAD = "dead"
+
+
+class Lease(Record):
+    """One worker's right to work on a link, until a moment in UTC."""
+
+    owner: str
+    until: AwareDatetime
+
+
+type _UtcTime = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
+type _ArmId = Annotated[
+    IncidentId,
+    BeforeValidator(lambda value: IncidentId.parse(value) if isinstance(value, str) else value),
+    PlainSerializer(lambda value: value.arm_id),
+]
+
+
+class Step(Record):
+    """Where an attempt left the link; the same again is counted, `at` the first time, `last_at` the last."""
+
+    state: LinkState
+    reason: str | None = None
+    code: str | None = None
+    at: _UtcTime
+    last_at: _UtcTime
+    times: int = 1
+
+
+class Link(Record):
+    """The record of one incident's link, as stored.
+
+    `attempts` counts every claim; `failures` those in a row that ended with the present `reason`, which
+    lasts since `failing_since`. A link is due when `next_try_at` has come; before `not_before`, which only
+    an upstream's `Retry-After` sets, nobody may try. `requested_customer_id` is the workspace GUID of the
+    body that asked for `requested_ticket_id`. `history` is where attempts left the link, oldest first, no
+    more than `MAX_STEPS`. `version` is the store's, for compare-and-set.
+    """
+
+    incident_id: _ArmId
+    incident_number: str | None = None
+    state: LinkState = LinkState.PENDING
+    ticket: Ticket | None = None
+    requested_ticket_id: str | None = None
+    requested_customer_id: str | None = None
+    reason: str | None = None
+    code: str | None = None
+    fields: tuple[str, ...] = ()
+    request_id: str | None = None
+    attempts: int = 0
+    failures: int = 0
+    failing_since: _UtcTime | None = None
+    next_try_at: _UtcTime | None = None
+    not_before: _UtcTime | None = None
+    lease: Lease | None = None
+    history: tuple[Step, ...] = ()
+    created_at: _UtcTime
+    updated_at: _UtcTime
+    version: str = ""
+
+    def _after(self, now: datetime, **changes: object) -> Self:
+        return self.model_copy(update={"updated_at": now, **changes})
+
+    def noted(self) -> Self:
+        """Add where the link stands now to its history."""
+        now = Step(
+            state=self.state, reason=self.reason, code=self.code, at=self.updated_at, last_at=self.updated_at
+        )
+        *before, last = self.history or (now,)
+        if self.history and (last.state, last.reason, last.code) == (now.state, now.reason, now.code):
+            now = last.model_copy(update={"last_at": now.at, "times": last.times + 1})
+        elif self.history:
+            before.append(last)
+        return self.model_copy(update={"history": (*before, now)[-MAX_STEPS:]})
+
+    def is_busy(self, now: datetime) -> bool:
+        """Whether a worker holds the link."""
+        return self.lease is not None and self.lease.until > now
+
+    def is_claimable(self, now: datetime) -> bool:
+        """Whether a worker may take the link now."""
+        if self.state in {LinkState.LINKED, LinkState.DEAD} or self.is_busy(now):
+            return False
+        return self.not_before is None or self.not_before <= now
+
+    def requesting(self, ticket_id: str | None, *, customer_id: str | None, now: datetime) -> Self:
+        """A caller asks for a certain ticket: kept while no worker is at it and no ticket is known."""
+        if ticket_id in {None, self.requested_ticket_id} or self.is_busy(now) or self.ticket:
+            return self
+        if self.state is LinkState.DEAD:
+            return self
+        return self._after(now, requested_ticket_id=ticket_id, requested_customer_id=customer_id)
+
+    def with_request_of(self, customer_id: str) -> Self:
+        """Forget a requested ticket that came, before that could be seen, in a body of another workspace."""
+        if (self.requested_customer_id or customer_id).lower() == customer_id.lower():
+            return self
+        return self.model_copy(update={"requested_ticket_id": None, "requested_customer_id": None})
+
+    def claimed(self, *, owner: str, now: datetime) -> Self:
+        """One worker works on it; if that worker dies, the link is due when its lease ends."""
+        until = now + LEASE
+        return self._after(
+            now,
+            state=LinkState.TICKETED if self.ticket else LinkState.PENDING,
+            lease=Lease(owner=owner, until=until),
+            attempts=self.attempts + 1,
+            next_try_at=until,
+        )
+
+    def ticketed(self, ticket: Ticket, *, request_id: str | None, now: datetime) -> Self:
+        """The ticket is known; from here on tickets/link is never called again. The lease goes on."""
+        return self._after(
+            now,
+            state=LinkState.TICKETED,
+            ticket=ticket,
+            request_id=request_id,
+            **_NO_FAILURE,
+        ).noted()
+
+    def linked(self, *, now: datetime) -> Self:
+        """The comment is in place."""
+        linked = self._after(now, state=LinkState.LINKED, lease=None, next_try_at=None, **_NO_FAILURE)
+        return linked.noted()
+
+    def skipped(self, reason: str, *, now: datetime) -> Self:
+        """The incident gets no link, for a reason that lies in the incident."""
+        changes = {**_NO_FAILURE, "reason": reason}
+        return self._after(now, state=LinkState.SKIPPED, lease=None, next_try_at=None, **changes).noted()
+
+    def revived(self, *, now: datetime) -> Self:
+        """A person has brought a dead link back: it is due at once, its history goes on."""
+        state = LinkState.TICKETED if self.ticket else LinkState.PENDING
+        changes = {**_NO_FAILURE, "reason": REVIVED}
+        return self._after(now, state=state, lease=None, next_try_at=now, **changes).noted()
+
+    def failed(self, error: Failure, *, now: datetime, jitter: float) -> Self:
+        """Record a failure: due again later, or dead.
+
+        `jitter` in [0, 1) spreads the wait over 80 to 120 % of it. A failure of another kind than the
+        last starts the schedule, and the time after which it gives up, anew.
+        """
+        reason, schedule = next_step(error)
+        again = reason == self.reason
+        failures = self.failures + 1 if again else 1
+        since = self.failing_since if again and self.failing_since else now
+        dead = schedule.give_up_after is not None and now - since >= schedule.give_up_after
+        wait = min(schedule.longest, schedule.first * 2 ** min(failures - 1, 16)) * (0.8 + 0.4 * jitter)
+        asked = error.retry_after_seconds
+        not_before = None if asked is None or dead else now + timedelta(seconds=asked)
+        return self._after(
+            now,
+            state=LinkState.DEAD if dead else self.state,
+            lease=None,
+            reason=reason,
+            code=error.code,
+            fields=error.fields,
+            request_id=error.request_id or self.request_id,
+            failures=failures,
+            failing_since=since,
+            not_before=not_before,
+            next_try_at=None if dead else max(now + wait, not_before or now),
+        ).noted()
+
+
+_NO_FAILURE: Final[dict[str, object]] = {
+    "reason": None,
+    "code": None,
+    "fields": (),
+    "failures": 0,
+    "failing_since": None,
+    "not_before": None,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where the incident's link stands after a delivery."""
+
+    link: Link
+    already_linked: bool

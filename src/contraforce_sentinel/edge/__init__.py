@@ -1,0 +1,1 @@
+"""Where calls come in: triggers, handlers, bodies, answers."""

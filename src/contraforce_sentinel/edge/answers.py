@@ -1,0 +1,143 @@
+"""What the HTTP handlers answer: outcomes as JSON, errors as problem details (RFC 9457), both pure."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from http import HTTPStatus
+from typing import Final
+
+from contraforce_sentinel.domain.comments import comment_id
+from contraforce_sentinel.domain.errors import (
+    BodyTooLarge,
+    NotJson,
+    RecordUnreadable,
+    SettingsError,
+    StoreUnavailable,
+    TicketConflict,
+    TicketLinkError,
+    Unforeseen,
+    WorkspaceNotConfigured,
+)
+from contraforce_sentinel.domain.links import Link, LinkState, Outcome
+from contraforce_sentinel.domain.runs import TimerRun
+
+_RETRY_AFTER_SECONDS: Final = "30"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; `content` becomes its JSON body."""
+
+    status: HTTPStatus
+    content: dict[str, object]
+    content_type: str = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def body(self) -> str:
+        """The JSON text."""
+        return json.dumps(self.content)
+
+
+def link_content(link: Link, *, already_linked: bool, now: datetime) -> dict[str, object]:
+    """Return the body of a 200 or 202, as the README documents it."""
+    waiting = link.state in {LinkState.PENDING, LinkState.TICKETED}
+    return {
+        "status": LinkState.PENDING if waiting else link.state,
+        "incident": {
+            "armId": link.incident_id.arm_id,
+            "number": int(number) if (number := link.incident_number or "").isdecimal() else None,
+        },
+        "ticket": link.ticket.model_dump(mode="json") if link.ticket else None,
+        "commentId": str(comment_id(link.incident_id)) if link.state is LinkState.LINKED else None,
+        "alreadyLinked": already_linked,
+        "reason": "in-progress" if waiting and link.is_busy(now) else link.reason,
+        "retryAt": link.next_try_at.isoformat() if link.next_try_at else None,
+        "contraforceRequestId": link.request_id,
+    }
+
+
+def for_outcome(outcome: Outcome, *, now: datetime) -> Answer:
+    """Answer a delivery that was accepted."""
+    link = outcome.link
+    if link.state is LinkState.DEAD:
+        reason = f"{link.reason}{f' ({link.code})' if link.code else ''}"
+        return problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"this incident will not be linked: {reason}",
+            code=link.code or link.reason or "dead",
+            reason=link.reason,
+            requestId=link.request_id,
+            fields=list(link.fields),
+        )
+    done = link.state in {LinkState.LINKED, LinkState.SKIPPED}
+    content = link_content(link, already_linked=outcome.already_linked, now=now)
+    return Answer(HTTPStatus.OK if done else HTTPStatus.ACCEPTED, content)
+
+
+def for_record(link: Link, *, now: datetime) -> Answer:
+    """Answer a question for a record: the same body, with the record's own state and history."""
+    content = link_content(link, already_linked=link.state is LinkState.LINKED, now=now) | {
+        "status": link.state,
+        "code": link.code,
+        "attempts": link.attempts,
+        "createdAt": link.created_at.isoformat(),
+        "updatedAt": link.updated_at.isoformat(),
+    }
+    return Answer(HTTPStatus.OK, content)
+
+
+def timer_content(run: TimerRun | None, *, now: datetime) -> dict[str, object]:
+    """Return what the health answer says of the timer's last run and of the backlog it left."""
+    if run is None:
+        return {"lastTimerRun": None, "oldestDueSeconds": None, "dead": None, "unreadable": None}
+    oldest = run.backlog.oldest_due_at
+    return {
+        "lastTimerRun": {
+            "finishedAt": run.finished_at.isoformat(),
+            "tried": run.tried,
+            "linked": run.linked,
+            "discovered": run.discovered,
+            "failedWorkspaces": run.failed_workspaces,
+        },
+        "oldestDueSeconds": None if oldest is None else max(0, round((now - oldest).total_seconds())),
+        "dead": run.backlog.dead,
+        "unreadable": run.unreadable,
+    }
+
+
+def for_error(error: TicketLinkError) -> Answer:  # noqa: PLR0911 - a table
+    """Answer a delivery that was not accepted; the error's message says what to change."""
+    match error:
+        case BodyTooLarge():
+            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error), code="body-too-large")
+        case NotJson():
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error), code="not-json")
+        case WorkspaceNotConfigured():
+            return problem(HTTPStatus.FORBIDDEN, str(error), code="workspace-not-configured")
+        case TicketConflict():
+            return problem(HTTPStatus.CONFLICT, str(error), code="ticket-conflict", ticketId=error.ticket_id)
+        case StoreUnavailable() | SettingsError():
+            code = "store-unavailable" if isinstance(error, StoreUnavailable) else "settings-refused"
+            answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), code=code)
+            answer.headers["Retry-After"] = _RETRY_AFTER_SECONDS
+            return answer
+        case RecordUnreadable():
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), code="record-unreadable")
+        case Unforeseen():
+            return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), code="unexpected")
+        case _:
+            return problem(HTTPStatus.BAD_REQUEST, str(error), code="not-an-incident")
+
+
+def problem(status: HTTPStatus, detail: str, *, code: str, **extensions: object) -> Answer:
+    """Return problem details; `code` is the word to switch on, `detail` is prose."""
+    content: dict[str, object] = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+        "code": code,
+        **extensions,
+    }
+    return Answer(status, content, content_type="application/problem+json")

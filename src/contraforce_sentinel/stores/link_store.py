@@ -1,0 +1,97 @@
+"""The link stores: the protocol that each implements, and what the timer keeps beside the links.
+
+One contract test suite runs over all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from contraforce_sentinel.domain.errors import NotAnIncident, RecordUnreadable
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.runs import Backlog, TimerRun
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Links that were asked for, in order, and the keys of the incidents whose records cannot be read.
+
+    Those count against no limit, so that they hide no others.
+    """
+
+    links: list[Link] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+
+def read_record(record: object, *, incident: str, version: str) -> Link:
+    """Read the stored JSON of the incident of this key. Raises `RecordUnreadable`, also for another's."""
+    try:
+        link = Link.model_validate_json(record if isinstance(record, str | bytes) else "")
+    except (ValidationError, NotAnIncident, OverflowError):  # of a date at the end of time
+        raise RecordUnreadable(incident) from None
+    if link.incident_id.key != incident:
+        raise RecordUnreadable(incident)
+    return link.model_copy(update={"version": version})
+
+
+class LinkStore(Protocol):
+    """Where links are kept: one record per incident, changed only by compare-and-set.
+
+    Every method raises `StoreUnavailable` when the store does not do its work. A record that this version
+    cannot read is never changed.
+    """
+
+    async def insert(self, link: Link) -> Link | None:
+        """Store a new record and return it as stored; None, and no effect, if the incident has one."""
+
+    async def get(self, incident_id: IncidentId) -> Link | None:
+        """Return the incident's record, None if there is none. Raises `RecordUnreadable`."""
+
+    async def replace(self, link: Link) -> Link:
+        """Store a changed record; raise `StaleLink` if it is not the one that was read any more."""
+
+    async def delete(self, link: Link) -> None:
+        """Remove a record; raise `StaleLink` if it is not the one that was read any more."""
+
+    async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
+        """Return the keys of those incidents that have a record; reads in bounded batches."""
+
+    async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
+        """Return a workspace's links whose next try has come, longest waiting first; reads no others."""
+
+    async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
+        """Return some of a workspace's linked and skipped records that were made before a moment."""
+
+    async def in_state(self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int) -> Found:
+        """Return some of a workspace's links in a state, in the order of their incidents' names.
+
+        The next page is asked for `after` the name of the last link of this one, the first one after "".
+        """
+
+    async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
+        """Return when a workspace's next link is or was due, and how many of its links are dead."""
+
+    async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
+        """Return up to which creation time the workspace's incidents are all in the store."""
+
+    async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        """Move it forward; a move back has no effect."""
+
+    async def last_run(self) -> TimerRun | None:
+        """Return the timer's last finished run."""
+
+    async def save_run(self, run: TimerRun) -> None:
+        """Remember the timer's last finished run."""
+
+    async def exists(self) -> bool:
+        """Return whether the store was made yet, which its first use does; makes and changes nothing."""
+
+    async def check(self) -> None:
+        """Return if the store can be read and written, else raise `StoreUnavailable`."""
+
+    async def close(self) -> None:
+        """Release connections and threads; idempotent."""

@@ -1,0 +1,1 @@
+"""What is told: events, metrics, spans, and their names."""

@@ -1,0 +1,1 @@
+"""What the app does: links an incident, and finishes what was begun."""

@@ -1,0 +1,1 @@
+"""The demo: incidents get their tickets, against stand-ins of the remote services."""
