@@ -1,4 +1,4 @@
-"""Every row of the README's table of answers, through the real worker and over TLS."""
+"""Every row of the reference's table of answers, through the real worker and over TLS."""
 
 import asyncio
 import json

@@ -3,7 +3,6 @@
 import json
 import re
 from html import unescape
-from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -14,30 +13,25 @@ from operators_tool import commands as commands_module
 from operators_tool.exits import Exit
 
 README = (ROOT / "README.md").read_text()
-DOCUMENTS = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "CHANGELOG.md",
-    "docs/operate.md",
-    "docs/performance.md",
-]
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+DEPLOYED = ROOT / "src" / "contraforce_sentinel"
+DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))]
 
 
-def settings_of_the_readme() -> dict[str, tuple[str, str]]:
-    section = README.split("## Settings")[1].split("\n## ")[0]
+def documented_settings() -> dict[str, tuple[str, str]]:
+    section = REFERENCE.split("## Settings")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `([A-Z_]+)` \| (.+) \| (.+) \|$", section, re.MULTILINE)
     return {name: (meaning, default) for name, meaning, default in rows}
 
 
-def test_the_settings_of_code_sample_file_and_readme_are_the_same() -> None:
+def test_the_settings_of_code_sample_file_and_reference_are_the_same() -> None:
     in_code = {name.upper() for name in Settings.model_fields}
     sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
     of_the_host = {"FUNCTIONS_WORKER_RUNTIME", "AzureWebJobsStorage"}
-    assert in_code == set(settings_of_the_readme()) == set(sample) - of_the_host
+    assert in_code == set(documented_settings()) == set(sample) - of_the_host
 
 
-def test_the_defaults_of_code_sample_file_and_readme_are_the_same() -> None:
+def test_the_defaults_of_code_sample_file_and_reference_are_the_same() -> None:
     sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
     required = {
         "CONTRAFORCE_CLIENT_ID": "a",
@@ -46,15 +40,15 @@ def test_the_defaults_of_code_sample_file_and_readme_are_the_same() -> None:
     }
     by_default = Settings.from_environment(required)
     assert by_default == Settings.from_environment({**sample, **required})
-    for name, (_, default) in settings_of_the_readme().items():
+    for name, (_, default) in documented_settings().items():
         field = Settings.model_fields[name.lower()]
         if field.is_required():
             assert default == "required"
         elif default == "none":
             assert not field.get_default()
         else:
-            from_readme = Settings.from_environment({**required, name: default.strip("`")})
-            assert from_readme == by_default, name
+            documented = Settings.from_environment({**required, name: default.strip("`")})
+            assert documented == by_default, name
 
 
 def test_every_setting_has_a_description() -> None:
@@ -64,7 +58,7 @@ def test_every_setting_has_a_description() -> None:
 def test_a_malformed_value_of_every_setting_is_refused_by_name() -> None:
     """An empty row here means that a setting accepts anything: then its name has to be listed."""
     accepts_any_word = {"CONTRAFORCE_CLIENT_SECRET", "AZURE_CLIENT_ID"}
-    for name in set(settings_of_the_readme()) - accepts_any_word:
+    for name in set(documented_settings()) - accepts_any_word:
         with pytest.raises(Exception, match=name):
             Settings.from_environment({name: "::: no value fits :::"})
 
@@ -74,25 +68,34 @@ def test_every_file_and_make_target_that_a_document_names_exists(document: str) 
     text = (ROOT / document).read_text()
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
-    deployed, folders = ROOT / "src" / "contraforce_sentinel", [ROOT, ROOT / "src", ROOT / "src" / "sandbox"]
-    for name in re.findall(r"`([\w./]+\.(?:py|json|md|toml))`", text):
-        places = [*folders, deployed]
+    places = [ROOT, ROOT / "src", ROOT / "tests", ROOT / "infra", DEPLOYED]
+    for name in re.findall(r"`([\w./]+\.(?:py|json|md|toml|yaml|bicep))`", text):
         assert any((place / name).exists() for place in places) or name == "local.settings.json", name
     for link in re.findall(r"\]\(((?!https?:)[^)#]+)\)", text):
         assert ((ROOT / document).parent / link).exists(), link
 
 
-def test_the_architecture_that_contributing_draws_is_the_one_that_is_there() -> None:
-    drawn = (ROOT / "CONTRIBUTING.md").read_text().split("```")[1]
-    packages = [ROOT / "src" / name for name in ("contraforce_sentinel", "operators_tool")]
-    modules = {path.name for package in packages for path in package.rglob("*.py")} - {"__init__.py"}
-    named = {Path(name).name for name in re.findall(r"[\w/]+\.py", drawn)}
-    assert modules <= named
-    assert named <= modules | {"function_app.py"}
+def test_every_room_is_described_and_every_test_has_its_place_on_the_map() -> None:
+    rooms = {
+        path.name for path in DEPLOYED.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    for document, section in (
+        ("docs/architecture.md", "Rooms"),
+        ("CONTRIBUTING.md", "Rooms and their tests"),
+    ):
+        table = (ROOT / document).read_text().split(f"## {section}\n")[1].split("\n## ")[0]
+        named = set(re.findall(r"`([\w.]+)`", "".join(re.findall(r"^\| (.+?) \|", table, re.MULTILINE))))
+        assert rooms - {"__init__.py"} <= named, document
+    tests = {path.relative_to(ROOT / "tests").as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(re.findall(r"`([\w/]*test_\w+\.py)`", table)) == tests
 
 
-def test_the_readme_tells_of_every_command_and_exit_code_of_the_tool() -> None:
-    section = README.split("## Operate it")[1].split("\n## ")[0]
+def test_the_readme_is_read_in_a_few_minutes() -> None:
+    assert len(README.split()) < 1000
+
+
+def test_the_reference_tells_of_every_command_and_exit_code_of_the_tool() -> None:
+    section = REFERENCE.split("## The operators' tool")[1].split("\n## ")[0]
     commands = {
         str(command.callback.__name__)
         for command in commands_module.app.registered_commands

@@ -19,7 +19,7 @@ README = (ROOT / "README.md").read_text()
 
 def shell_blocks() -> list[str]:
     """Return the README's shell lines on trying the tool, `make setup` apart, which made this environment."""
-    section = README.split("Try it without Azure.")[1].split("\n## ")[0]
+    section = README.split("## Try the operators' tool without Azure")[1].split("\n## ")[0]
     blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     return [block.replace("make setup\n", "") for block in blocks]
 

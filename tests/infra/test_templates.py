@@ -278,7 +278,7 @@ def test_the_names_in_roles_bicep_are_those_of_the_resources_it_means() -> None:
     assert read("sentinel-workspace.bicep").resources["workspace"].body == {"name": "workspaceName"}
 
 
-def test_the_least_privilege_role_has_the_four_actions_of_the_readme() -> None:
+def test_the_least_privilege_role_has_the_four_actions_of_the_reference() -> None:
     definition = read("sentinel-workspace.bicep").resources["leastPrivilege"]
     role = resolved(read("sentinel-workspace.bicep"), definition.body["properties"])
     assert definition.condition == "(assignRoles && useLeastPrivilegeRole)"
@@ -290,8 +290,8 @@ def test_the_least_privilege_role_has_the_four_actions_of_the_readme() -> None:
         "Microsoft.SecurityInsights/incidents/comments/write",
     ]
     assert role["permissions"] == [{"actions": actions, "notActions": []}]
-    readme = (ROOT / "README.md").read_text()
-    assert all(f"`{action}`" in readme for action in actions[:3])
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    assert all(f"`{action}`" in reference for action in actions[:3])
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -40,7 +40,7 @@ class Answer:
 
 
 def link_content(link: Link, *, already_linked: bool, now: datetime) -> dict[str, object]:
-    """Return the body of a 200 or 202, as the README documents it."""
+    """Return the body of a 200 or 202, as `docs/openapi.yaml` documents it."""
     waiting = link.state in {LinkState.PENDING, LinkState.TICKETED}
     return {
         "status": LinkState.PENDING if waiting else link.state,

@@ -1,4 +1,4 @@
-"""The use case: link one incident; the steps are those of the README's picture."""
+"""The use case: link one incident; the steps are those of `docs/architecture.md`."""
 
 import logging
 import random
