@@ -301,7 +301,7 @@ class TestLinkAndShow:
 
 
 class TestStatusAndReplay:
-    async def test_status_tells_what_is_dead_and_owed_by_workspace(self, shell: Shell) -> None:
+    async def test_status_tells_what_is_dead_and_due_by_workspace(self, shell: Shell) -> None:
         await shell.dead()
         waiting = shell.fabrikam.add_incident()
         waiting.withhold_ticket()
@@ -310,7 +310,7 @@ class TestStatusAndReplay:
         assert (text.code, text.err) == (0, "")
         rows = [line.split() for line in text.out.splitlines()]
         assert rows[0] == ["workspace", "dead", "unreadable", "next", "try"]
-        assert rows[1] == ["law-contoso", "1", "0", "nothing", "owed"]
+        assert rows[1] == ["law-contoso", "1", "0", "nothing", "due"]
         assert rows[2][:3] == ["law-fabrikam", "0", "0"]
         found = (await shell.run("status", "--json")).json
         assert list(found) == ["workspaces", "lastTimerRun", "oldestDueSeconds", "dead", "unreadable"]

@@ -56,7 +56,7 @@ async def show(incident: str, *, workspace: str | None, as_json: bool) -> Exit:
 
 
 async def status(*, state: str | None, workspace: str | None, as_json: bool) -> Exit:
-    """Show what is owed and dead per workspace, or every link in a state."""
+    """Show what is due and dead per workspace, or every link in a state."""
     async with open_app() as app:
         places = some_workspaces(app, workspace)
         if state is None:

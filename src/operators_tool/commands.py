@@ -64,7 +64,7 @@ def status(
     workspace: WorkspaceOption = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is owed and what is dead per workspace, or with --state every link in that state.
+    """Show what is due and what is dead per workspace, or with --state every link in that state.
 
     A list reads every record of a workspace where the link store is in Azure Tables.
     """

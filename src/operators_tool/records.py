@@ -34,7 +34,7 @@ async def links_in_state(app: App, workspace: WorkspaceId, state: LinkState) -> 
 
 
 async def overview(app: App, workspaces: Iterable[WorkspaceId]) -> dict[str, Any]:
-    """Return what is owed and what is dead, by workspace, and the timer's last run; reads what is due."""
+    """Return what is due and what is dead, by workspace, and the timer's last run; reads what is due."""
     exists = await app.store.exists()
     now = datetime.now(UTC)
     rows = []
@@ -61,7 +61,7 @@ def show_overview(console: Console, found: dict[str, Any]) -> None:
             row["workspace"].rsplit("/", 1)[-1],
             str(row["dead"]),
             str(row["unreadable"]),
-            moment(datetime.fromisoformat(row["nextDueAt"]) if row["nextDueAt"] else None) or "nothing owed",
+            moment(datetime.fromisoformat(row["nextDueAt"]) if row["nextDueAt"] else None) or "nothing due",
         )
         for row in found["workspaces"]
     ]

@@ -27,7 +27,7 @@ class SentinelLimits:
     clock: Callable[[], float] = time.monotonic
     _calls: dict[tuple[str, Metered], deque[float]] = field(default_factory=dict)
 
-    def spend(self, subscription: str, what: Metered) -> int:
+    def take(self, subscription: str, what: Metered) -> int:
         """Count a call; return 0, or for a call over the limit the whole seconds to wait, at least 1."""
         limit = self.comment_puts if what == "comment PUT" else self.comment_gets
         calls = self._calls.setdefault((subscription.lower(), what), deque())

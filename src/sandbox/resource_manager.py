@@ -118,12 +118,12 @@ class ResourceManager(StandIn):
 
     def _list_comments(self, request: LoggedRequest, groups: Groups) -> Answer:
         incident = self._incident(request, groups)
-        self._spend(incident, "comment GET")
+        self._take(incident, "comment GET")
         return self._page(request, incident.comments)
 
     def _get_comment(self, request: LoggedRequest, groups: Groups) -> Answer:
         incident = self._incident(request, groups)
-        self._spend(incident, "comment GET")
+        self._take(incident, "comment GET")
         comment = incident.comments_by_name.get(groups["comment"].lower())
         if comment is None:
             _refuse(404, "NotFound", f"Comment '{groups['comment']}' of '{incident.title}' was not found.")
@@ -131,7 +131,7 @@ class ResourceManager(StandIn):
 
     def _put_comment(self, request: LoggedRequest, groups: Groups) -> Answer:
         incident = self._incident(request, groups)
-        self._spend(incident, "comment PUT")
+        self._take(incident, "comment PUT")
         message, etag = _comment_request(request, incident)
         existing = incident.comments_by_name.get(groups["comment"].lower())
         if existing is not None:
@@ -177,8 +177,8 @@ class ResourceManager(StandIn):
             _refuse(404, "NotFound", f"Incident '{groups['incident']}' was not found.")
         return incident
 
-    def _spend(self, incident: SandboxIncident, what: Metered) -> None:
-        wait = 0 if self.limits is None else self.limits.spend(incident.workspace.subscription, what)
+    def _take(self, incident: SandboxIncident, what: Metered) -> None:
+        wait = 0 if self.limits is None else self.limits.take(incident.workspace.subscription, what)
         if wait:
             message = (
                 f"Too many {what} requests, the last one for '{incident.title}'. Retry in {wait} seconds."

@@ -241,8 +241,8 @@ async def test_limits_are_per_subscription_and_end_with_the_window(
     assert caught.value.status_code == 429
     response: Any = caught.value.response
     assert response.headers["Retry-After"] == "200"
-    assert sandbox.arm.limits.spend("another", "comment PUT") == 0
-    assert sandbox.arm.limits.spend(workspace.subscription, "comment GET") == 0
+    assert sandbox.arm.limits.take("another", "comment PUT") == 0
+    assert sandbox.arm.limits.take(workspace.subscription, "comment GET") == 0
     now += 200
     await put(sentinel, incident, str(uuid4()), "x")
 

@@ -4,7 +4,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 
 class Backlog(BaseModel):
-    """What is owed and what needs a person; `oldest_due_at` is the earliest next try of any link."""
+    """What is due and what needs a person; `oldest_due_at` is the earliest next try of any link."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS links (
     workspace   TEXT NOT NULL,        -- lower-cased ARM id
     version     TEXT NOT NULL,        -- another one with every change, never one that was before
     state       TEXT NOT NULL,
-    next_try_at TEXT,                 -- UTC, ISO 8601; NULL: nothing is owed
+    next_try_at TEXT,                 -- UTC, ISO 8601; NULL: no try is to come
     created_at  TEXT NOT NULL,
     record      TEXT NOT NULL         -- the link as JSON
 ) STRICT, WITHOUT ROWID;

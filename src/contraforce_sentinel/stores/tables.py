@@ -4,7 +4,7 @@ Its data model: https://learn.microsoft.com/rest/api/storageservices/understandi
 Each workspace has a partition. In it, by row key:
 
     link-<incident>         the record; one entity per incident, changed by ETag
-    due-<time>-<incident>   beside it while a try is owed, so that due links are a range of their own
+    due-<time>-<incident>   beside it while a try is to come, so that due links are a range of their own
     dead-<incident>         beside it while it needs a person, so that they can be counted
     watermark               of discovery
 

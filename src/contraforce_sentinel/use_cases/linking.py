@@ -160,7 +160,7 @@ class TicketLinking:
         until: float,
         resolved: Workspace | Failure | None,
     ) -> Link:
-        """Do what is owed on a claimed link and store where that ended, whatever happens."""
+        """Do what is left to do on a claimed link and store where that ended, whatever happens."""
         ticket_at_risk = False
         try:
             if link.ticket is None:

@@ -204,7 +204,7 @@ async def _make_due(store_file: Path, incident: SandboxIncident) -> float:
     try:
         link = await store.get(IncidentId.parse(incident.arm_id))
         if link is None or link.next_try_at is None:
-            raise LookupError("nothing is owed to this incident")
+            raise LookupError("nothing is due for this incident")
         now = datetime.now(UTC)
         await store.replace(link.model_copy(update={"next_try_at": now, "not_before": None}))
         return (link.next_try_at - now).total_seconds()
