@@ -1,11 +1,15 @@
 """Documents are promises: settings, answers and commands in the documents are those of the code."""
 
+import filecmp
 import json
 import re
+import subprocess
+import sys
 from html import unescape
 from pathlib import Path
 
 import pytest
+from cli_process import environment
 from conftest import ROOT
 
 from contraforce_sentinel import VERSION
@@ -105,7 +109,7 @@ def test_the_readme_tells_of_every_command_and_exit_code_of_the_tool() -> None:
 
 
 def test_the_pictures_of_the_readme_are_terminals_drawn_by_rich() -> None:
-    """They show what is claimed of them; their times and ids differ with every drawing."""
+    """They show what is claimed of them."""
     shown = {
         name: unescape((ROOT / "docs" / f"{name}.svg").read_text()).replace("\xa0", " ")
         for name in re.findall(r"\(docs/(\w+)\.svg\)", README)
@@ -114,6 +118,23 @@ def test_the_pictures_of_the_readme_are_terminals_drawn_by_rich() -> None:
     assert "All 11 steps went as expected" in shown["demo"]
     assert "az role assignment create --assignee" in shown["doctor"]
     assert "12 of 15 checks are fine, 1 failed." in shown["doctor"]
+
+
+@pytest.mark.deep
+def test_the_pictures_of_the_readme_are_what_the_code_draws_each_time_on_any_terminal(tmp_path: Path) -> None:
+    """Where the second assertion fails, `make pictures` draws them anew."""
+    pictures, docs = ["demo.svg", "doctor.svg"], ROOT / "docs"
+    terminals = {"dumb": {"NO_COLOR": "1", "TERM": "dumb"}, "narrow": {"FORCE_COLOR": "1", "COLUMNS": "40"}}
+    drawings = [
+        subprocess.Popen(
+            [sys.executable, "-m", "sandbox.pictures", tmp_path / name], env=environment(None, **variables)
+        )
+        for name, variables in terminals.items()
+    ]
+    assert [drawing.wait(timeout=60) for drawing in drawings] == [0, 0]
+    same: tuple[list[str], list[str], list[str]] = (pictures, [], [])
+    assert filecmp.cmpfiles(tmp_path / "dumb", tmp_path / "narrow", pictures, shallow=False) == same
+    assert filecmp.cmpfiles(tmp_path / "dumb", docs, pictures, shallow=False) == same
 
 
 def test_every_promise_of_the_readme_has_a_test_named_after_it_and_no_other_has() -> None:
