@@ -82,7 +82,7 @@ package: setup  ## the zip that is deployed: code, host.json, requirements.txt f
 	@du -h "$(DIST)/contraforce-sentinel.zip"
 
 pictures: setup  ## draw the README's terminal pictures anew
-	@$(BIN)/python -m operators_tool.pictures
+	@$(BIN)/python -m operators_tool.pictures docs
 
 bicep:  ## type-check and lint infra/ with the real Bicep, as bicep or az
 	@.ci/bicep

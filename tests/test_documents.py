@@ -1,10 +1,15 @@
 """Documents are promises: settings, answers and commands in the documents are those of the code."""
 
+import filecmp
 import json
 import re
+import subprocess
+import sys
 from html import unescape
+from pathlib import Path
 
 import pytest
+from cli_process import environment
 from conftest import ROOT
 
 from contraforce_sentinel import VERSION
@@ -108,7 +113,7 @@ def test_the_reference_tells_of_every_command_and_exit_code_of_the_tool() -> Non
 
 
 def test_the_pictures_of_the_readme_are_terminals_drawn_by_rich() -> None:
-    """They show what is claimed of them; their times and ids differ with every drawing."""
+    """They show what is claimed of them."""
     shown = {
         name: unescape((ROOT / "docs" / f"{name}.svg").read_text()).replace("\xa0", " ")
         for name in re.findall(r"\(docs/(\w+)\.svg\)", README)
@@ -117,6 +122,24 @@ def test_the_pictures_of_the_readme_are_terminals_drawn_by_rich() -> None:
     assert "All 11 steps went as expected" in shown["demo"]
     assert "az role assignment create --assignee" in shown["doctor"]
     assert "12 of 15 checks are fine, 1 failed." in shown["doctor"]
+
+
+@pytest.mark.deep
+def test_the_pictures_of_the_readme_are_what_the_code_draws_each_time_on_any_terminal(tmp_path: Path) -> None:
+    """Where the second assertion fails, `make pictures` draws them anew."""
+    pictures, docs = ["demo.svg", "doctor.svg"], ROOT / "docs"
+    terminals = {"dumb": {"NO_COLOR": "1", "TERM": "dumb"}, "narrow": {"FORCE_COLOR": "1", "COLUMNS": "40"}}
+    drawings = [
+        subprocess.Popen(
+            [sys.executable, "-m", "operators_tool.pictures", tmp_path / name],
+            env=environment(None, **variables),
+        )
+        for name, variables in terminals.items()
+    ]
+    assert [drawing.wait(timeout=60) for drawing in drawings] == [0, 0]
+    same: tuple[list[str], list[str], list[str]] = (pictures, [], [])
+    assert filecmp.cmpfiles(tmp_path / "dumb", tmp_path / "narrow", pictures, shallow=False) == same
+    assert filecmp.cmpfiles(tmp_path / "dumb", docs, pictures, shallow=False) == same
 
 
 def test_every_promise_of_the_readme_has_a_test_named_after_it_and_no_other_has() -> None:
@@ -134,8 +157,15 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert project[1] == changelog[1] == VERSION
 
 
-def test_the_workflow_and_the_ci_script_call_only_make_targets_that_exist() -> None:
+def test_the_workflow_runs_the_ci_script_the_demo_and_the_package_and_nothing_else() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
+    assert re.findall(r"\brun: (.+)", workflow) == [".ci/run", "make demo", "make package"]
+    assert all(name.startswith("actions/") for name in re.findall(r"\buses: (.+)", workflow))
+
+
+def test_the_ci_script_calls_only_make_targets_that_exist_and_lets_none_of_their_tests_be_skipped() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for script in (".github/workflows/ci.yml", ".ci/run"):
-        called = set(re.findall(r"(?:run: |^)make ([a-z-]+)", (ROOT / script).read_text(), re.MULTILINE))
-        assert {"setup", "check", "test", "test-deep"} <= called <= targets
+    script = (ROOT / ".ci" / "run").read_text()
+    called = set(" ".join(re.findall(r"(?:then |^)make ([a-z -]+)", script, re.MULTILINE)).split())
+    assert {"setup", "azurite", "kusto", "check", "test", "test-deep"} <= called <= targets
+    assert "export REQUIRE_AZURITE=1 REQUIRE_KUSTO=1\n" in script

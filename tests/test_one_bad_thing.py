@@ -3,11 +3,13 @@
 import asyncio
 import inspect
 import logging
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -36,22 +38,17 @@ THIRD_SUBSCRIPTION = "33333333-2222-4333-8444-555555555555"
 MANY, FEW, GOOD = 300, 5, 36
 NESTED = b'{"a":' * 50_000
 
-PLACES = [
-    "workspaces.resolve",
-    "contraforce.link_ticket",
-    "sentinel.get_incident",
-    "sentinel.put_comment",
-    "sentinel.list_incidents",
-    "store.due",
-    "store.replace",
-    "store.known",
-    "store.insert",
-    "store.watermark",
-    "store.move_watermark",
-    "store.backlog",
-    "store.expired",
-    "store.delete",
-]
+USE_CASES = Path(reconcile.__file__).parent
+CALL = re.compile(r"(?:await|in) self\._((?:workspaces|contraforce|sentinel|store)\.\w+)")
+OF_THE_RUN_ITSELF = {"store.last_run", "store.save_run"}
+WITHOUT_EFFECT_HERE = {"store.get"}
+"""What is due is read with the list of it, and nobody looks for it alone."""
+PLACES = sorted(
+    {place for path in USE_CASES.glob("*.py") for place in CALL.findall(path.read_text())}
+    - OF_THE_RUN_ITSELF
+    - WITHOUT_EFFECT_HERE
+)
+"""Every call of a port that the use cases make."""
 
 
 class Planted(Exception):

@@ -1,7 +1,12 @@
-"""`make pictures`: the README's pictures of the demo, and of doctor finding a fault, as SVG by rich."""
+"""`make pictures`: the README's pictures of the demo, and of doctor finding a fault, as SVG by rich.
+
+They show real runs. What differs with every run is an ellipsis, so that the same code draws the same bytes.
+"""
 
 import asyncio
 import os
+import re
+import sys
 from collections.abc import Iterable
 from io import StringIO
 from pathlib import Path
@@ -19,21 +24,27 @@ from operators_tool.findings import show_findings
 from sandbox import Sandbox
 from sandbox.serve import fill
 
-DIRECTORY: Final = Path(__file__).resolve().parents[2] / "docs"
 _WIDE: Final = 1000  # wraps nothing: lines are wrapped where a terminal would, in the picture
 _SHOWN_STEPS: Final = 2
+_CLIENT_ID: Final = "66666666-7777-4888-8999-aaaaaaaaaaaa"  # the identity that doctor's command names
+_VARYING: Final = (
+    (r"(127\.0\.0\.1):\d+ \(process \d+\)", r"\1:… (process …)"),
+    (r", in [\d.]+ (m?s)\b", r", in … \1"),
+    (r"  [ \d]{4}\d$", "      …"),  # the milliseconds of the table
+    (r"\d+ s ahead of", "… s ahead of"),  # the service tells whole seconds
+)
 
 
-def main() -> None:
-    """Draw both; raises if the demo fails."""
-    DIRECTORY.mkdir(exist_ok=True)
+def main(directory: Path) -> None:
+    """Draw both into a directory; raises if the demo fails."""
+    directory.mkdir(exist_ok=True)
     shown = _terminal(PIPED_WIDTH)
     if asyncio.run(run_demo(shown)):
         raise RuntimeError("the demo failed: no picture of that")
-    _draw("demo", _excerpt(_lines(shown)))
+    _draw(directory, "demo", _excerpt(_lines(shown)))
     shown = _terminal(_WIDE)
     asyncio.run(_doctor(shown))
-    _draw("doctor", _lines(shown))
+    _draw(directory, "doctor", _lines(shown))
 
 
 class _Still(Console):
@@ -52,12 +63,16 @@ def _terminal(width: int) -> Console:
         markup=False,
         emoji=False,
         highlight=False,
+        _environ={},  # the same on every terminal
     )
 
 
 def _lines(console: Console) -> list[Text]:
     assert isinstance(console.file, StringIO)  # noqa: S101 - made above
-    return [Text.from_ansi(line) for line in console.file.getvalue().splitlines()]
+    shown = console.file.getvalue()
+    for pattern, spelling in _VARYING:
+        shown = re.sub(pattern, spelling, shown, flags=re.MULTILINE)
+    return [Text.from_ansi(line) for line in shown.splitlines()]
 
 
 def _excerpt(lines: list[Text]) -> list[Text]:
@@ -71,18 +86,24 @@ def _excerpt(lines: list[Text]) -> list[Text]:
     return [*lines[: steps[_SHOWN_STEPS]], Text("  …"), Text(), *lines[summary:]]
 
 
-def _draw(command: str, lines: Iterable[Text]) -> None:
+def _draw(directory: Path, command: str, lines: Iterable[Text]) -> None:
     picture = Console(
-        file=StringIO(), record=True, width=PIPED_WIDTH, color_system="standard", highlight=False
+        file=StringIO(),
+        record=True,
+        width=PIPED_WIDTH,
+        color_system="standard",
+        highlight=False,
+        _environ={},
     )
     for line in lines:
         picture.print(line, overflow="fold")
-    picture.save_svg(str(DIRECTORY / f"{command}.svg"), title=f"contraforce-sentinel {command}")
+    picture.save_svg(str(directory / f"{command}.svg"), title=f"contraforce-sentinel {command}")
 
 
 async def _doctor(console: Console) -> None:
     with TemporaryDirectory() as directory:
         async with Sandbox.start() as sandbox:
+            sandbox.identity.client_ids = [_CLIENT_ID]
             fill(sandbox, broken=True)
             # azure-identity and TLS read the process's environment
             os.environ.update(sandbox.environment() | {"LINK_STORE": f"sqlite:///{directory}/links.db"})
@@ -90,4 +111,4 @@ async def _doctor(console: Console) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

@@ -96,7 +96,7 @@ def show_summary(results: Sequence[Result], console: Console, *, seconds: float)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold underline")
     for header in ("", "step", "answer", "ticket"):
         table.add_column(header, overflow="fold")
-    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True, min_width=5)  # an answer takes 90 s at most
     for result in results:
         observed = result.observed or Observed("none", (), ())
         took = "" if observed.seconds is None else f"{observed.seconds * 1000:.0f}"
