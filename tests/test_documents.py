@@ -19,6 +19,7 @@ from operators_tool.exits import Exit
 
 README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+OF_THE_USER = {"local.settings.json", "workspaces.json"}
 DEPLOYED = ROOT / "src" / "contraforce_sentinel"
 DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))]
 
@@ -75,7 +76,7 @@ def test_every_file_and_make_target_that_a_document_names_exists(document: str) 
     assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
     places = [ROOT, ROOT / "src", ROOT / "tests", ROOT / "infra", DEPLOYED]
     for name in re.findall(r"`([\w./]+\.(?:py|json|md|toml|yaml|bicep))`", text):
-        assert any((place / name).exists() for place in places) or name == "local.settings.json", name
+        assert any((place / name).exists() for place in places) or name in OF_THE_USER, name
     for link in re.findall(r"\]\(((?!https?:)[^)#]+)\)", text):
         assert ((ROOT / document).parent / link).exists(), link
 
