@@ -1,12 +1,16 @@
 """Settings: what is accepted, that every bad one is named at once, and that no message holds a value."""
 
+import codecs
 import json
+import re
 from pathlib import Path
+from typing import get_args
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic_core.core_schema import ErrorType
 
 from contraforce_sentinel.domain.errors import SettingsError
 from contraforce_sentinel.domain.incidents import Severity, WorkspaceId
@@ -131,6 +135,47 @@ def test_workspaces_may_come_from_a_file(tmp_path: Path) -> None:
     assert read(WORKSPACES=f"@{file}") == read()
 
 
+@pytest.mark.parametrize("name", ["WORKSPACES", "TICKET_URL_TEMPLATES"])
+def test_a_file_after_the_at_sign_may_begin_with_a_byte_order_mark(tmp_path: Path, name: str) -> None:
+    text = {**REQUIRED, "TICKET_URL_TEMPLATES": '{"Jira": "https://x.example/{id}"}'}[name]
+    (tmp_path / "marked.json").write_bytes(codecs.BOM_UTF8 + text.encode())
+
+    assert read(**{name: f"@{tmp_path}/marked.json"}) == read(**{name: text})
+
+
+def test_a_value_may_begin_with_a_byte_order_mark() -> None:
+    assert read(WORKSPACES="\ufeff" + REQUIRED["WORKSPACES"]) == read()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_a_file_in_utf_16_is_refused_and_the_problem_says_so(tmp_path: Path, encoding: str) -> None:
+    """The redirection `>` of Windows PowerShell writes UTF-16."""
+    file = tmp_path / "workspaces.json"
+    file.write_bytes(REQUIRED["WORKSPACES"].encode(encoding))
+
+    assert problems(WORKSPACES=f"@{file}") == {
+        "WORKSPACES": "the file named after @ is in UTF-16: save it as UTF-8"
+    }
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://stlinks.table.core.windows.net",
+        "https://stlinks.table.core.usgovcloudapi.net/",
+        "https://stlinks.table.core.chinacloudapi.cn",
+        "https://stlinks.z3.table.storage.azure.net",
+        "https://stlinks.z07.table.storage.azure.net/",
+        "https://stlinks.z50.table.storage.azure.net",
+    ],
+)
+def test_the_link_store_may_be_a_table_endpoint_in_a_dns_zone_or_a_sovereign_cloud(endpoint: str) -> None:
+    found = read(LINK_STORE=endpoint)
+
+    assert found.table_endpoint == endpoint.rstrip("/")
+    assert found.sqlite_path is None
+
+
 @pytest.mark.parametrize("severity", ["Informational", "low", "MEDIUM", "High"])
 def test_the_minimum_severity_comes_in_any_letter_case(severity: str) -> None:
     assert read(MINIMUM_SEVERITY=severity).minimum_severity.name == severity.upper()
@@ -182,6 +227,10 @@ REFUSED = {
         "sqlite:///",
         f"SQLITE:///{MARKER}",
         f"sqlite:///a\n{MARKER}",
+        "https://stlinks.z.table.storage.azure.net",
+        "https://stlinks.y01.table.storage.azure.net",
+        "https://stlinks.z01.blob.storage.azure.net",
+        "https://z01.table",
     ],
     "MINIMUM_SEVERITY": [MARKER, "0", "Critical"],
     "RECONCILE_SCHEDULE": [
@@ -192,22 +241,25 @@ REFUSED = {
         f"0 */5 * * * *\n{MARKER}",
     ],
     "RECONCILE_LOOKBACK_HOURS": [MARKER, "0", "-1", "1.5", "2161", "1e3", "9" * 5_000, "nan"],
-    "TICKET_URL_TEMPLATES": [
-        MARKER,
-        "[]",
-        f'{{"Zendesk{MARKER}": "https://x.example/{{id}}"}}',
-        f'{{"Jira": "http://{MARKER}/{{id}}"}}',
-        f'{{"Jira": "https://{MARKER}/"}}',
-        f'{{"Jira": "https://{MARKER}/{{key}}"}}',
-        f'{{"Jira": "https://{MARKER}/{{id}}{{key}}"}}',
-        f'{{"Jira": "https://{MARKER}/{{id}}\\"><b>"}}',
-        f'{{"Jira": "https://{MARKER}/{{id}} x"}}',
-        f'{{"Jira": "javascript:{MARKER}{{id}}"}}',
-        f'{{"Jira": ["{MARKER}"]}}',
-        '{"Jira": null}',
-    ],
 }
 CASES = [(name, value) for name, values in REFUSED.items() for value in values]
+LEFT_OUT = [
+    MARKER,
+    "[]",
+    f'{{"Zendesk{MARKER}": "https://x.example/{{id}}"}}',
+    f'{{"Jira": "http://{MARKER}/{{id}}"}}',
+    f'{{"Jira": "https://{MARKER}/"}}',
+    f'{{"Jira": "https://{MARKER}/{{key}}"}}',
+    f'{{"Jira": "https://{MARKER}/{{id}}{{key}}"}}',
+    f'{{"Jira": "https://{MARKER}/{{id}}\\"><b>"}}',
+    f'{{"Jira": "https://{MARKER}/{{id}} x"}}',
+    f'{{"Jira": "javascript:{MARKER}{{id}}"}}',
+    f'{{"Jira": ["{MARKER}"]}}',
+    '{"Jira": null}',
+    f"@/nowhere/{MARKER}.json",
+    "[" * 100_000,
+    "@Microsoft.KeyVault(SecretUri=https://x.vault.azure.net/secrets/x)",
+]
 
 
 @pytest.mark.parametrize(("name", "value"), CASES)
@@ -221,25 +273,66 @@ def test_a_bad_setting_is_named_without_its_value(name: str, value: str) -> None
     assert ARM_ID not in chain(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("WORKSPACES", json.dumps([{**CUSTOMER, MARKER: 1}])),
-        ("TICKET_URL_TEMPLATES", json.dumps({MARKER: 1})),
-    ],
-)
-def test_a_key_inside_of_a_value_is_not_repeated_either(name: str, value: str) -> None:
+@pytest.mark.parametrize("value", LEFT_OUT, ids=lambda value: value[:40])
+def test_wrong_ticket_urls_only_decorate_so_they_are_told_and_left_out_and_stop_nothing(value: str) -> None:
+    found = read(TICKET_URL_TEMPLATES=value)
+
+    assert found.ticket_url_templates == {}
+    assert list(found.left_out) == ["TICKET_URL_TEMPLATES"]
+    assert MARKER.lower() not in str(found.left_out).lower()
+
+
+def test_of_several_ticket_urls_the_good_ones_stay() -> None:
+    found = read(
+        TICKET_URL_TEMPLATES=json.dumps(
+            {
+                "Jira": "https://x.example/{number}",
+                "Autotask": "http://x.example/{id}",
+                "ServiceNow": "https://desk.example/{id}",
+                "Zendesk": "https://x.example/{id}",
+            }
+        )
+    )
+
+    assert found.ticket_url_templates == {
+        "Jira": "https://x.example/{number}",
+        "ServiceNow": "https://desk.example/{id}",
+    }
+    told = found.left_out["TICKET_URL_TEMPLATES"]
+    assert "for Autotask" in told
+    assert "a key that is not" in told
+    assert "Jira:" not in told
+
+
+@pytest.mark.parametrize("name", ["TICKET_URL_TEMPLATE", "TICKET_URL_X", "TICKETS_URL_TEMPLATES"])
+def test_a_misspelt_name_of_a_setting_that_only_decorates_stops_nothing_either(name: str) -> None:
+    found = read(**{name: '{"Jira": "https://x.example/{id}"}'})
+
+    assert list(found.left_out) == [name]
+    assert found.left_out[name].startswith("is not a setting of this app")
+
+
+def test_what_is_left_out_is_told_beside_what_is_refused() -> None:
+    found = problems(TICKET_URL_TEMPLATES="[]", MINIMUM_SEVERITY="x")
+
+    assert set(found) == {"TICKET_URL_TEMPLATES", "MINIMUM_SEVERITY"}
+
+
+def test_where_nothing_is_wrong_nothing_is_left_out() -> None:
+    assert read().left_out == {}
+
+
+def test_a_key_inside_of_a_value_is_not_repeated_either() -> None:
     """What is pasted into the wrong setting may be a secret, wherever in the JSON it ends up."""
-    with pytest.raises(SettingsError) as caught:
-        read(**{name: value})
+    found = problems(WORKSPACES=json.dumps([{**CUSTOMER, MARKER: 1}]))
 
-    assert list(caught.value.problems) == [name]
-    assert MARKER not in str(caught.value)
+    assert list(found) == ["WORKSPACES"]
+    assert MARKER not in str(found)
+    assert MARKER not in str(read(TICKET_URL_TEMPLATES=json.dumps({MARKER: 1})).left_out)
 
 
-@pytest.mark.parametrize("name", ["WORKSPACES", "TICKET_URL_TEMPLATES"])
-def test_json_that_is_nested_too_deeply_is_a_bad_setting_like_any_other(name: str) -> None:
-    assert set(problems(**{name: "[" * 100_000})) == {name}
+def test_json_that_is_nested_too_deeply_is_a_bad_setting_like_any_other() -> None:
+    assert set(problems(WORKSPACES="[" * 100_000)) == {"WORKSPACES"}
 
 
 @pytest.mark.parametrize(
@@ -280,7 +373,7 @@ def test_a_ticket_url_has_no_control_characters(hidden: str) -> None:
     """A blank line in it would end the comment's HTML for a reader of Markdown."""
     template = f'{{"Jira": "https://x.example/{hidden}{{id}}"}}'
 
-    assert set(problems(TICKET_URL_TEMPLATES=template)) == {"TICKET_URL_TEMPLATES"}
+    assert read(TICKET_URL_TEMPLATES=template).ticket_url_templates == {}
 
 
 def test_all_bad_settings_are_named_at_once() -> None:
@@ -310,7 +403,6 @@ def test_what_is_required_may_not_be_empty(name: str, empty: str) -> None:
         "CONTRAFORCE_",
         "LINK_STORE_URL",
         "RECONCILE_HOURS",
-        "TICKET_URL_TEMPLATE",
         "WORKSPACES_FILE",
     ],
 )
@@ -338,7 +430,7 @@ def test_an_unknown_setting_does_not_hide_a_bad_one() -> None:
     assert set(problems(CONTRAFORCE_URL="x", MINIMUM_SEVERITY="x")) == {"CONTRAFORCE_URL", "MINIMUM_SEVERITY"}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "TICKET_URL_TEMPLATES"])
 def test_a_key_vault_reference_that_was_not_resolved_is_named_as_such(name: str) -> None:
     reference = f"@Microsoft.KeyVault(SecretUri=https://{MARKER}.vault.azure.net/secrets/x)"
 
@@ -383,6 +475,53 @@ def test_a_bad_file_of_workspaces_is_named_by_its_setting(tmp_path: Path, conten
 
 def test_a_folder_is_no_file_of_workspaces(tmp_path: Path) -> None:
     assert "cannot be read" in problems(WORKSPACES=f"@{tmp_path}")["WORKSPACES"]
+
+
+# Every problem is our own plain sentence
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("CONTRAFORCE_CLIENT_ID", "a:b", "must have no colon and no control characters"),
+        ("AZURE_CLIENT_ID", "x", "must be a GUID"),
+        ("RECONCILE_SCHEDULE", "*/5 * * * *", "must have six fields with one blank between them"),
+        ("RECONCILE_LOOKBACK_HOURS", "1.5", "must be a whole number"),
+        ("RECONCILE_LOOKBACK_HOURS", "0", "must be at least 1"),
+        ("LINK_RETENTION_DAYS", "9999", "must be at most 3650"),
+        ("WORKSPACES", "{}", "must be a JSON array"),
+        ("WORKSPACES", "[]", "must not be empty"),
+        ("WORKSPACES", "[1]", "0 must be a JSON object"),
+        ("WORKSPACES", "[{}]", "0.workspace is missing, 0.contraforceWorkspaceId is missing"),
+        ("WORKSPACES", json.dumps([{**CUSTOMER, "x": 1}]), "0 has a field that is not known"),
+        (
+            "WORKSPACES",
+            json.dumps([{**CUSTOMER, "contraforceWorkspaceId": "x"}]),
+            "0.contraforceWorkspaceId must be a GUID",
+        ),
+        (
+            "WORKSPACES",
+            json.dumps([{**CUSTOMER, "contraforceWorkspaceId": 1}]),
+            "0.contraforceWorkspaceId must be a GUID",
+        ),
+    ],
+)
+def test_a_problem_says_in_plain_words_what_a_value_must_be(name: str, value: str, problem: str) -> None:
+    assert problems(**{name: value}) == {name: problem}
+
+
+LIBRARY_WORDS = [name for name in get_args(ErrorType) if "_" in name]
+LIBRARY_WORDS += ["Value error", "Input should", "Field required", "pydantic", "validation"]
+
+
+def library_words(text: str) -> list[str]:
+    """Return the words of the validating library that a text has."""
+    return [word for word in LIBRARY_WORDS if re.search(rf"\b{word}\b", text)]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES)
+def test_no_word_of_the_validating_library_is_in_a_problem(name: str, value: str) -> None:
+    assert library_words(str(problems(**{name: value}))) == []
 
 
 # In Azure
@@ -444,3 +583,7 @@ def test_any_values_are_read_or_refused_without_repeating_them(
         assert set(outcome.problems) <= set(NAMES)
         assert SECRET not in str(outcome)
         assert MARKER not in str(outcome)
+        assert library_words(str(outcome)) == []
+    else:
+        assert MARKER not in str(outcome.left_out)
+        assert library_words(str(outcome.left_out)) == []

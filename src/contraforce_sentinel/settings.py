@@ -9,28 +9,40 @@ from typing import Annotated, Any, Final, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     AliasGenerator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
 )
+from pydantic_core import ErrorDetails
 
 from contraforce_sentinel.contraforce.ticket_systems import NAMES
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.errors import RefusedValue, SettingsError
 from contraforce_sentinel.domain.incidents import Severity
+from contraforce_sentinel.domain.inputs import decode, sentence
 
 _OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
+_TICKET_URLS: Final = "TICKET_URL_TEMPLATES"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # printable ASCII, and of that no query and no fragment, or no braces and quotes
 _BASE_URL: Final = re.compile(r"[^?#\\\x00-\x20\x7f-\U0010ffff]+")
 _TICKET_URL: Final = re.compile(r"https://[^{}<>\"'\\\x00-\x20\x7f-\U0010ffff]+")
+_UNRESOLVED: Final = (
+    "the Key Vault reference was not resolved; check the vault's access and the secret's name"
+)
 _SQLITE: Final = re.compile(r"sqlite:///(?P<path>(?!:memory:).+)")
-_TABLE_ENDPOINT: Final = re.compile(r"https://[a-z0-9]{3,24}\.table\.(?:[a-z0-9-]+\.)+[a-z]{2,}/?")
+# An account may be in a DNS zone: https://learn.microsoft.com/azure/storage/common/storage-account-overview
+_TABLE_ENDPOINT: Final = re.compile(
+    r"https://[a-z0-9]{3,24}(?:\.z[0-9]{1,2})?\.table\.(?:[a-z0-9-]+\.)+[a-z]{2,}/?"
+)
+_GUID: Final = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _CONNECTION_STRING: Final = re.compile(r"UseDevelopmentStorage=true;?|(?:[A-Za-z]+=[!-:<-~]+;?){2,12}")
 
 
@@ -38,14 +50,32 @@ def _json_or_file(value: Any) -> Any:
     """JSON text, or `@path` of a file that holds it."""
     if not isinstance(value, str):
         return value
-    try:
-        text = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
-    except (OSError, ValueError):
-        raise RefusedValue("the file named after @ cannot be read") from None
+    text = _file(value[1:]) if value.startswith("@") else value.removeprefix("\ufeff")
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         raise RefusedValue("is not valid JSON") from None
+
+
+def _file(path: str) -> str:
+    try:
+        return decode(Path(path).read_bytes())
+    except RefusedValue as error:
+        raise RefusedValue(f"the file named after @ {error}") from None
+    except (OSError, ValueError):
+        raise RefusedValue("the file named after @ cannot be read") from None
+
+
+def _like(pattern: str, what: str) -> AfterValidator:
+    """A text of this pattern and no other; `what` says what it must be."""
+    grammar = re.compile(pattern, re.ASCII)
+
+    def check(value: str) -> str:
+        if grammar.fullmatch(value) is None:
+            raise RefusedValue(what)
+        return value
+
+    return AfterValidator(check)
 
 
 def _url(value: str) -> str:
@@ -75,14 +105,13 @@ class Settings(BaseModel):
     contraforce_api_url: Annotated[str, BeforeValidator(_url)] = Field(
         "https://portal.contraforce.com/api/v2", description="Base of the ContraForce v2 API."
     )
-    contraforce_client_id: str = Field(
-        min_length=1, pattern=r"^[^:\x00-\x1f]+$", description="Service account's client id (HTTP Basic)."
-    )
+    contraforce_client_id: Annotated[
+        str, _like(r"[^:\x00-\x1f\ud800-\udfff]+", "must have no colon and no control characters")
+    ] = Field(description="Service account's client id (HTTP Basic).")
     contraforce_client_secret: SecretStr = Field(
         min_length=1, description="Service account's secret; in Azure a Key Vault reference."
     )
     workspaces: Annotated[tuple[Customer, ...], BeforeValidator(_json_or_file)] = Field(
-        min_length=1,
         description=(
             'JSON array `[{"workspace": "<ARM id of the Log Analytics workspace>", '
             '"contraforceWorkspaceId": "<uuid>"}]`, or `@path` of a file with it; '
@@ -99,33 +128,31 @@ class Settings(BaseModel):
     arm_endpoint: Annotated[str, BeforeValidator(_url)] = Field(
         "https://management.azure.com", description="Resource Manager, for sovereign clouds."
     )
-    azure_client_id: str | None = Field(
-        None,
-        pattern=r"^[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$",
-        description="Client id of the user-assigned identity (azure-identity's own name).",
+    azure_client_id: Annotated[str, _like(_GUID, "must be a GUID")] | None = Field(
+        None, description="Client id of the user-assigned identity (azure-identity's own name)."
     )
     minimum_severity: Severity = Field(
         Severity.INFORMATIONAL,
         description="Incidents below it are skipped: `Informational`, `Low`, `Medium` or `High`.",
     )
-    reconcile_schedule: str = Field(
-        "0 */5 * * * *",
-        pattern=r"^[^\s]+(?: [^\s]+){5}$",
-        description="NCRONTAB of the timer, six fields, UTC.",
-    )
+    reconcile_schedule: Annotated[
+        str, _like(r"\S+(?: \S+){5}", "must have six fields with one blank between them")
+    ] = Field("0 */5 * * * *", description="NCRONTAB of the timer, six fields, UTC.")
     reconcile_lookback_hours: int = Field(
         24, ge=1, le=24 * 90, description="How far discovery looks back the first time, in hours."
     )
     link_retention_days: int = Field(
         90, ge=1, le=3650, description="Linked and skipped records are removed after so many days."
     )
-    ticket_url_templates: Annotated[dict[str, str], BeforeValidator(_json_or_file)] = Field(
+    ticket_url_templates: dict[str, str] = Field(
         {},
         description=(
             f"JSON object: per ticket system ({', '.join(f'`{name}`' for name in NAMES)}) "
-            "a URL with `{id}` or `{number}`, to make the ticket number clickable."
+            "a URL with `{id}` or `{number}`, to make the ticket number clickable; what is wrong in it is"
+            " told and left out."
         ),
     )
+    _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("minimum_severity", mode="before")
     @classmethod
@@ -137,7 +164,9 @@ class Settings(BaseModel):
 
     @field_validator("workspaces", mode="after")
     @classmethod
-    def _refuse_doubles(cls, value: tuple[Customer, ...]) -> tuple[Customer, ...]:
+    def _refuse_none_and_doubles(cls, value: tuple[Customer, ...]) -> tuple[Customer, ...]:
+        if not value:
+            raise RefusedValue("must not be empty")
         if len({mapping.workspace.key for mapping in value}) < len(value):
             raise RefusedValue("names a workspace twice")
         return value
@@ -153,19 +182,10 @@ class Settings(BaseModel):
             )
         return value
 
-    @field_validator("ticket_url_templates", mode="after")
-    @classmethod
-    def _refuse_useless_templates(cls, value: dict[str, str]) -> dict[str, str]:
-        for system, template in value.items():
-            if system not in NAMES:
-                *others, last = NAMES
-                raise RefusedValue(f"has a key that is not {', '.join(others)} or {last}")
-            filled = template.replace("{id}", "0").replace("{number}", "0")
-            if filled == template or _TICKET_URL.fullmatch(filled) is None:
-                raise RefusedValue(
-                    f"needs an https URL with {{id}} or {{number}} and no other braces for {system}"
-                )
-        return value
+    @property
+    def left_out(self) -> Mapping[str, str]:
+        """What is wrong with settings that only decorate: their names, as in `SettingsError.problems`."""
+        return self._left_out
 
     @property
     def sqlite_path(self) -> Path | None:
@@ -183,56 +203,90 @@ class Settings(BaseModel):
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Read and check every setting; empty values count as not set.
 
-        Raises one `SettingsError` that names every bad setting and never a value.
+        What only decorates is left out where it is wrong. Raises one `SettingsError` that names every
+        other bad setting, and that too, and never a value.
         """
         known = {name.upper() for name in cls.model_fields}
-        values = {
+        values: dict[str, Any] = {
             name: value.strip() for name, value in environment.items() if name in known and value.strip()
         }
-        problems = {
-            name: "is not a setting of this app"
-            for name in environment
-            if name.startswith(_OWN_PREFIXES) and name not in known
-        }
-        problems |= _misspelt(environment.keys() - known, known - values.keys())
-        for name, value in values.items():
-            if value.lower().startswith("@microsoft.keyvault("):
-                problems[name] = (
-                    "the Key Vault reference was not resolved; check the vault's access and the secret's name"
-                )
+        unknown = _unknown(environment.keys() - known, known - values.keys())
+        left_out = {name: unknown.pop(name) for name in sorted(unknown) if _decorates(name, unknown[name])}
+        problems = unknown
+        templates, wrong = _ticket_urls(values.pop(_TICKET_URLS, "{}"))
+        if wrong:
+            left_out[_TICKET_URLS] = wrong
+        problems |= {name: _UNRESOLVED for name, value in values.items() if _is_unresolved(value)}
         in_azure = environment.get("WEBSITE_SITE_NAME") or environment.get("WEBSITE_SKU")
         if in_azure and values.get("LINK_STORE", "sqlite:").startswith("sqlite:"):
             problems["LINK_STORE"] = "is required in Azure, and SQLite is refused there"
         try:
-            settings = cls.model_validate(values)
+            settings = cls.model_validate({**values, _TICKET_URLS: templates})
         except ValidationError as error:
             for item in error.errors(include_input=False, include_url=False):
                 name = str(item["loc"][0])
-                problem = _describe(item["type"], item.get("ctx", {}).get("error"), item["loc"])
+                problem = _describe(item)
                 problems[name] = f"{problems[name]}, {problem}" if name in problems else problem
-            raise SettingsError(problems) from None
+            raise SettingsError(left_out | problems) from None
         if problems:
-            raise SettingsError(problems)
+            raise SettingsError(left_out | problems)
+        settings._left_out = left_out  # noqa: SLF001 - its own
         return settings
 
 
-def _misspelt(others: Iterable[str], unset: Iterable[str]) -> dict[str, str]:
-    """Find names that are nearly those of settings which are not set."""
+def _is_unresolved(value: str) -> bool:
+    return value.lower().startswith("@microsoft.keyvault(")
+
+
+def _unknown(others: Iterable[str], unset: Iterable[str]) -> dict[str, str]:
+    """Find names that would be ours, and those that are nearly a setting's which is not set."""
     candidates = sorted(others)
-    found = {}
+    found = {name: "is not a setting of this app" for name in candidates if name.startswith(_OWN_PREFIXES)}
     for name in unset:
         for near in get_close_matches(name, candidates, n=1, cutoff=0.9):
             found[near] = f"is not a setting of this app; {name} is"
     return found
 
 
+def _decorates(name: str, problem: str) -> bool:
+    """Whether an unknown name can only have meant the setting that decorates."""
+    return name.startswith("TICKET_URL_") or _TICKET_URLS in problem
+
+
+def _ticket_urls(text: str) -> tuple[dict[str, str], str]:
+    """Return the good templates, and what is wrong with the others."""
+    try:
+        if _is_unresolved(text):
+            raise RefusedValue(_UNRESOLVED)  # noqa: TRY301 - told as the others are
+        given = _json_or_file(text)
+        if not isinstance(given, dict):
+            raise RefusedValue("must be a JSON object")  # noqa: TRY301 - told as the others are
+    except RefusedValue as error:
+        return {}, str(error)
+    problems = {system: _template_problem(system, template) for system, template in given.items()}
+    good = {system: template for system, template in given.items() if not problems[system]}
+    return good, ", ".join(sorted({problem for problem in problems.values() if problem}))
+
+
+def _template_problem(system: str, template: object) -> str:
+    """Say what is wrong with one template, nothing if it is good."""
+    if system not in NAMES:
+        *others, last = NAMES
+        return f"has a key that is not {', '.join(others)} or {last}"
+    text = template if isinstance(template, str) else ""
+    filled = text.replace("{id}", "0").replace("{number}", "0")
+    if filled == text or _TICKET_URL.fullmatch(filled) is None:
+        return f"needs an https URL with {{id}} or {{number}} and no other braces for {system}"
+    return ""
+
+
 _MAPPING_KEYS: Final = frozenset(field.alias or name for name, field in Customer.model_fields.items())
 
 
-def _describe(kind: str, error: object, place: tuple[int | str, ...]) -> str:
-    if kind == "missing" and len(place) == 1:
+def _describe(item: ErrorDetails) -> str:
+    place, what = item["loc"][1:], sentence(item)
+    if item["type"] == "missing" and not place:
         return "is required"
     # of a place inside a value only our own names are told: its other keys are the value's
-    where = ".".join(str(part) for part in place[1:] if isinstance(part, int) or part in _MAPPING_KEYS)
-    what = str(error) if isinstance(error, RefusedValue) else f"is not valid ({kind})"
+    where = ".".join(str(part) for part in place if isinstance(part, int) or part in _MAPPING_KEYS)
     return f"{where} {what}" if where else what

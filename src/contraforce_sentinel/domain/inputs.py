@@ -1,0 +1,56 @@
+"""What comes from outside, bodies and settings: bytes to text, and what is wrong with it in our own words.
+
+No text of this module repeats any of its input.
+"""
+
+import codecs
+from collections.abc import Mapping
+from typing import Final
+
+from pydantic_core import ErrorDetails
+
+from contraforce_sentinel.domain.errors import RefusedValue
+
+_SENTENCES: Final[Mapping[str, str]] = {
+    "missing": "is missing",
+    "string_type": "must be a text",
+    "string_too_short": "must not be empty",
+    "string_unicode": "has characters that are no Unicode text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "uuid_type": "must be a GUID",
+    "uuid_parsing": "must be a GUID",
+    "list_type": "must be a JSON array",
+    "tuple_type": "must be a JSON array",
+    "too_long": "has more than {max_length} entries",
+    "dict_type": "must be a JSON object",
+    "model_type": "must be a JSON object",
+    "extra_forbidden": "has a field that is not known",
+}
+"""By pydantic's error types: its own messages, and the names of its types, are for programmers."""
+
+
+def sentence(error: ErrorDetails) -> str:
+    """Say what is wrong with one value: the words of our own check, or those for the library's."""
+    context = error.get("ctx", {})
+    refused = context.get("error")
+    if isinstance(refused, RefusedValue):
+        return str(refused)
+    return _SENTENCES.get(error["type"], "is not valid").format_map(context)
+
+
+def decode(content: bytes) -> str:
+    """Read UTF-8, with or without a byte order mark in front.
+
+    Raises `RefusedValue`: for UTF-16, which Windows PowerShell's redirection writes, one that says so.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
+        raise RefusedValue("is in UTF-16: save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RefusedValue("is not in UTF-8") from None
