@@ -147,14 +147,14 @@ async def test_202_in_progress_while_another_delivery_works_on_it(app: App) -> N
     [
         (b"", "the body is not valid JSON"),
         (b"{", "the body is not valid JSON"),
-        (b"[]", "body: is not valid (model_type)"),
+        (b"[]", "body: must be a JSON object"),
         (b"{}", "send the incident trigger's body, or incidentArmId"),
         (b'{"object": {"name": "x"}}', "object.id: is missing"),
         (
             b'{"incidentArmId": "/subscriptions/x"}',
             "incidentArmId: not the ARM id of a Microsoft Sentinel incident",
         ),
-        (b'{"incidentArmId": 7}', "incidentArmId: is not valid (string_type)"),
+        (b'{"incidentArmId": 7}', "incidentArmId: must be a text"),
     ],
 )
 async def test_400_says_what_to_fix(app: App, body: bytes, detail: str) -> None:

@@ -2,15 +2,13 @@
 
 import codecs
 import json
-import re
 from pathlib import Path
-from typing import get_args
 from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic_core.core_schema import ErrorType
+from library_words import library_words
 
 from contraforce_sentinel.domain.errors import SettingsError
 from contraforce_sentinel.domain.incidents import Severity, WorkspaceId
@@ -154,7 +152,7 @@ def test_a_file_in_utf_16_is_refused_and_the_problem_says_so(tmp_path: Path, enc
     file.write_bytes(REQUIRED["WORKSPACES"].encode(encoding))
 
     assert problems(WORKSPACES=f"@{file}") == {
-        "WORKSPACES": "the file named after @ is in UTF-16: save it as UTF-8"
+        "WORKSPACES": "the file named after @ is in UTF-16, and has to be in UTF-8"
     }
 
 
@@ -508,15 +506,6 @@ def test_a_folder_is_no_file_of_workspaces(tmp_path: Path) -> None:
 )
 def test_a_problem_says_in_plain_words_what_a_value_must_be(name: str, value: str, problem: str) -> None:
     assert problems(**{name: value}) == {name: problem}
-
-
-LIBRARY_WORDS = [name for name in get_args(ErrorType) if "_" in name]
-LIBRARY_WORDS += ["Value error", "Input should", "Field required", "pydantic", "validation"]
-
-
-def library_words(text: str) -> list[str]:
-    """Return the words of the validating library that a text has."""
-    return [word for word in LIBRARY_WORDS if re.search(rf"\b{word}\b", text)]
 
 
 @pytest.mark.parametrize(("name", "value"), CASES)

@@ -48,8 +48,8 @@ def decode(content: bytes) -> str:
 
     Raises `RefusedValue`: for UTF-16, which Windows PowerShell's redirection writes, one that says so.
     """
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
-        raise RefusedValue("is in UTF-16: save it as UTF-8")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or content[:2].count(0) == 1:
+        raise RefusedValue("is in UTF-16, and has to be in UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

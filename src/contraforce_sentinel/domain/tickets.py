@@ -7,7 +7,16 @@ from pydantic import AfterValidator, Field
 
 from contraforce_sentinel.domain.records import Record
 
-_MAX_ID_LENGTH: Final = 128
+MAX_ID_LENGTH: Final = 128
+
+
+def clean_id(text: str) -> str:
+    """An id as it was meant: without blanks around it, and without what nobody sees in it.
+
+    Copied from a page or a chat, an id may carry format characters (category Cf): spaces without width, byte
+    order marks, soft hyphens, directions of writing.
+    """
+    return "".join(char for char in text if unicodedata.category(char) != "Cf").strip()
 
 
 def _one_line(text: str) -> str:
@@ -25,7 +34,7 @@ def _cut(limit: int) -> AfterValidator:
 
 
 def _usable_id(text: str | None) -> str | None:
-    return text if text and len(text) <= _MAX_ID_LENGTH else None
+    return text if text and len(text) <= MAX_ID_LENGTH else None
 
 
 type _OneLine = Annotated[str, AfterValidator(_one_line)]

@@ -6,18 +6,22 @@ text of its input.
 """
 
 import re
+import unicodedata
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from contraforce_sentinel.domain.deliveries import Delivery
-from contraforce_sentinel.domain.errors import BodyTooLarge, NotAnIncident, NotJson
+from contraforce_sentinel.domain.errors import BodyTooLarge, NotAnIncident, NotJson, RefusedValue
 from contraforce_sentinel.domain.incidents import Incident, IncidentId
+from contraforce_sentinel.domain.inputs import decode, sentence
+from contraforce_sentinel.domain.tickets import MAX_ID_LENGTH, clean_id
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
-MAX_TICKET_ID_LENGTH: Final = 128
 _MAX_PLACES: Final = 5
+_BREAKING: Final = frozenset({"Cc", "Zl", "Zp"})
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _SPELLINGS: Final = {
     name.lower(): name
     for name in ("incidentArmId", "incidentNumber", "labelName", "ticketId", "workspaceId", "workspaceInfo")
@@ -37,7 +41,9 @@ def parse_delivery(body: bytes, *, content_type: str | None) -> Delivery:
     if _JSON_CONTENT_TYPE.fullmatch(content_type or "") is None:
         raise NotJson("send Content-Type: application/json")
     try:
-        document = from_json(body)
+        document = from_json(decode(body))
+    except RefusedValue as error:
+        raise NotAnIncident(f"the body {error}") from None
     except ValueError:
         raise NotAnIncident("the body is not valid JSON") from None
     try:
@@ -55,12 +61,12 @@ def _incident_id(field: str, text: str) -> IncidentId:
 
 
 def _describe(error: ValidationError) -> str:
-    """Name each bad field; pydantic's own messages may quote the input, so only its error types are used."""
-    found = {".".join(map(_spelled, item["loc"])) or "body": item["type"] for item in error.errors()}
-    return "; ".join(
-        f"{place}: {'is missing' if kind == 'missing' else f'is not valid ({kind})'}"
-        for place, kind in sorted(found.items())[:_MAX_PLACES]
-    )
+    """Name each bad field, and what it must be."""
+    found = {
+        ".".join(map(_spelled, item["loc"])) or "body": sentence(item)
+        for item in error.errors(include_input=False)
+    }
+    return "; ".join(f"{place}: {what}" for place, what in sorted(found.items())[:_MAX_PLACES])
 
 
 def _spelled(part: int | str) -> str:
@@ -68,9 +74,27 @@ def _spelled(part: int | str) -> str:
     return _SPELLINGS.get(str(part), str(part))
 
 
+def _digits(value: Any) -> Any:
+    """Numbers and ids come as a whole number or as a text."""
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return str(value) if is_whole else value
+
+
 def _number(value: Any) -> Any:
-    """Incident numbers come as a number or as a string of digits."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    number = _digits(value)
+    if not isinstance(number, str) or _NUMBER.fullmatch(number) is None:
+        raise RefusedValue("must be a whole number of at most 18 digits")
+    return number
+
+
+def _ticket_id(value: Any) -> Any:
+    found = _digits(value)
+    if not isinstance(found, str):
+        raise RefusedValue("must be a text or a whole number without a sign")
+    ticket_id = clean_id(found)
+    if len(ticket_id) > MAX_ID_LENGTH or any(unicodedata.category(char) in _BREAKING for char in ticket_id):
+        raise RefusedValue(f"must be at most {MAX_ID_LENGTH} visible characters on one line")
+    return ticket_id
 
 
 def _same(first: str | None, second: str | None) -> bool:
@@ -94,7 +118,7 @@ class _CaseInsensitive(BaseModel):
             name = key.lower()
             if name in wanted:
                 if name in folded and folded[name] != item:
-                    raise ValueError
+                    raise RefusedValue("has a field in two spellings with two values")
                 folded[name] = item
         return folded
 
@@ -114,9 +138,7 @@ def _label(value: Any) -> Any:
 
 
 class _Properties(_CaseInsensitive):
-    number: Annotated[str, Field(pattern=r"^[0-9]{1,18}$"), BeforeValidator(_number)] | None = Field(
-        None, alias="incidentnumber"
-    )
+    number: Annotated[str, BeforeValidator(_number)] | None = Field(None, alias="incidentnumber")
     severity: str | None = None
     status: str | None = None
     labels: (
@@ -135,9 +157,7 @@ class _Payload(_CaseInsensitive):
     incident_arm_id: str | None = Field(None, alias="incidentarmid")
     workspace_info: _WorkspaceInfo | None = Field(None, alias="workspaceinfo")
     customer_id: str | None = Field(None, alias="workspaceid")
-    ticket_id: Annotated[str, Field(pattern=rf"^[^\x00-\x1f\x7f]{{0,{MAX_TICKET_ID_LENGTH}}}$")] | None = (
-        Field(None, alias="ticketid")
-    )
+    ticket_id: Annotated[str, BeforeValidator(_ticket_id)] | None = Field(None, alias="ticketid")
 
     def delivery(self) -> Delivery:
         """Turn the fields into one reference; raise `NotAnIncident` where they contradict each other."""
