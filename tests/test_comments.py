@@ -230,8 +230,22 @@ def inline(text: str) -> str:
     return f"<p>{inner}</p>"
 
 
+LINKING = MarkdownIt("commonmark", {"html": True, "linkify": True}).enable(
+    ["linkify", "table", "strikethrough"]
+)
+assert LINKING.linkify is not None
+LINKING.linkify.set({"fuzzy_link": True, "fuzzy_email": True, "fuzzy_ip": True})
+LINKING.linkify.tlds(["example", "xn--p1ai", "\u0440\u0444"], keep_old=True)
+
+
+def linking(text: str) -> str:
+    """Render as a portal would that makes links of whatever looks like one."""
+    return f"<p>{LINKING.renderInline(text.removeprefix('<p>').removesuffix('</p>'))}</p>"
+
+
 READERS: dict[str, Callable[[str], str]] = {
     "HTML": lambda text: text,
+    "Markdown that finds links": linking,
     "Markdown within HTML": inline,
     "Markdown": MarkdownIt("commonmark", {"html": True}).render,
     "Markdown with tables": MarkdownIt("commonmark", {"html": True})
@@ -264,7 +278,11 @@ HOSTILE = {
     "table": "| a | b |\n|---|---|\n| 1 | 2 |",
     "autolink": "<https://evil.example>",
     "bare link": "https://evil.example www.evil.example",
-    "mail": "<mailto:a@evil.example> a@evil.example",
+    "bare domains": "evil.example/x, sub.evil.com; (evil.org) xn--e1afmkfd.xn--p1ai evil.1com.net a_b.com",
+    "bare domains of another script": "\u043f\u0440.\u0440\u0444 evil\u3002com evil\uff0ecom",
+    "address of a machine": "10.1.2.3/x http://10.1.2.3 10.1.2.3:8080",
+    "other schemes": "ftp://evil.example file:///x tel:1 mailto:x //evil.com",
+    "mail": "<mailto:a@evil.example> a@evil.example a.b@evil.com",
     "script link": "[x](javascript:alert(1))",
     "entity": "&lt;b&gt; &amp; &#60;i&#62; &#x3c;u&#x3e; &nbsp;",
     "half an entity": "&lt &# &#x &; &am",
@@ -289,8 +307,11 @@ HOSTILE = {
 
 def one_line(text: str) -> str:
     """Say independently of the source what one line of a text is."""
-    shown = [" " if unicodedata.category(char)[0] in {"C", "Z"} else char for char in text]
-    return " ".join("".join(shown).split())
+    shown = [char for char in text if unicodedata.category(char) != "Cf" or char in "\u200c\u200d"]
+    blanked = [
+        char if unicodedata.category(char)[0] not in "CZ" or char in "\u200c\u200d" else " " for char in shown
+    ]
+    return " ".join("".join(blanked).split())
 
 
 def assert_only_text(found: Ticket, *, template: str | None, reader: str) -> None:

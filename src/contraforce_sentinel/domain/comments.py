@@ -19,7 +19,8 @@ MAX_COMMENT_LENGTH: Final = 30_000
 _MAX_URL: Final = 2_000
 _LINE_BREAK: Final = re.compile(r"</?(?:p|br|div)\b[^>]*>", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^>]*>")
-_SPECIAL: Final = re.compile(r"[^\w \-.,]|_|(?<=www)\.", re.IGNORECASE)
+# Of dots, those that could be a domain's or an address's: portals make links of evil.example and 10.1.2.3.
+_SPECIAL: Final = re.compile(r"[^\w \-.,]|_|(?<=www)\.|\.(?=[^\W\d_])|\.(?=\d+\.\d)", re.IGNORECASE)
 
 
 def comment_id(incident_id: IncidentId) -> UUID:
@@ -54,7 +55,7 @@ def is_our_comment(message: str | None, ticket: Ticket) -> bool:
 
 
 def _escape(text: str) -> str:
-    """Character references for whatever HTML or Markdown could read as more than a character."""
+    """Character references for whatever HTML, Markdown or a finder of links could read as more than text."""
     return _SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text)
 
 

@@ -1,13 +1,17 @@
 """The ticket of an incident, as links keep it and the comment tells it: hostile text, made fit."""
 
+import re
 import unicodedata
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
 
+from contraforce_sentinel.domain.errors import RefusedValue
 from contraforce_sentinel.domain.records import Record
 
 MAX_ID_LENGTH: Final = 128
+_NUMBER: Final = re.compile(r"[^\W_][\w./#:-]{0,99}")
+_JOINERS: Final = "\u200c\u200d"
 
 
 def clean_id(text: str) -> str:
@@ -20,13 +24,27 @@ def clean_id(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Without control, format and private characters: fit for a log line, a header and a comment."""
-    return " ".join("".join(" " if _is_unseen(char) else char for char in text).split())
+    """Without format characters, and with blanks for control characters: fit for a log line and a comment."""
+    return " ".join("".join(map(_shown, text)).split())
 
 
-def _is_unseen(char: str) -> bool:
-    """Whether it is a space, a control or a format character; the two joiners are letters of some scripts."""
-    return unicodedata.category(char)[0] in "CZ" and char not in "\u200c\u200d"
+def _shown(char: str) -> str:
+    """Nothing for a format character, but the two joiners: without them some scripts are misspelt."""
+    category = unicodedata.category(char)
+    if category == "Cf":
+        return char if char in _JOINERS else ""
+    return " " if category[0] in "CZ" else char
+
+
+def _possible_number(number: str) -> str:
+    """Letters and digits of any script and `.-_/#:`, a letter or digit first. Raises `RefusedValue`.
+
+    Anything else would be read as more than a number: a blank or `=` in an event's text, a first `=`, `+`,
+    `-` or `@` in a spreadsheet.
+    """
+    if _NUMBER.fullmatch(number) is None:
+        raise RefusedValue("is not the number of a ticket")
+    return number
 
 
 def _cut(limit: int) -> AfterValidator:
@@ -37,7 +55,11 @@ def _usable_id(text: str | None) -> str | None:
     return text if text and len(text) <= MAX_ID_LENGTH else None
 
 
+type TicketNumber = Annotated[str, AfterValidator(clean_id), AfterValidator(_possible_number)]
+"""What ContraForce's answers must have as a number; records of earlier versions may have others."""
+
 type _OneLine = Annotated[str, AfterValidator(_one_line)]
+type _Id = Annotated[str, AfterValidator(clean_id), AfterValidator(_one_line)]
 
 
 class Ticket(Record):
@@ -49,8 +71,8 @@ class Ticket(Record):
     """
 
     system: Annotated[_OneLine, Field(min_length=1, max_length=40)]
-    number: Annotated[_OneLine, Field(min_length=1, max_length=100)]
-    id: Annotated[_OneLine | None, AfterValidator(_usable_id)] = None
+    number: Annotated[_Id, Field(min_length=1, max_length=100)]
+    id: Annotated[_Id | None, AfterValidator(_usable_id)] = None
     title: Annotated[_OneLine, _cut(500)] | None = None
     status: Annotated[_OneLine, _cut(100)] | None = None
 
