@@ -107,6 +107,21 @@ CONTRAFORCE: dict[str, tuple[Fault, str, timedelta | None, int]] = {
         None,
         1,
     ),
+    **{
+        f"a ticket whose number is the JSON {word}": (
+            Fault(status=200, body=b'{"data": {"jiraTicket": {"number": %s}}}' % word.encode()),
+            "contraforce-malformed",
+            None,
+            1,
+        )
+        for word in ("NaN", "Infinity", "-Infinity", "1e999")
+    },
+    "a ticket whose number is a formula": (
+        envelope(jiraTicket={"number": "=1+1"}),
+        "contraforce-malformed",
+        None,
+        1,
+    ),
     "a ticket that is a list": (envelope(jiraTicket=[1]), "contraforce-malformed", None, 1),
     "two tickets and no word which": (
         envelope(jiraTicket=JIRA, serviceNowTicket=SERVICE_NOW),
@@ -123,6 +138,14 @@ CONTRAFORCE: dict[str, tuple[Fault, str, timedelta | None, int]] = {
         1,
     ),
 }
+
+
+async def test_what_json_has_no_number_for_is_nothing_in_the_other_fields_of_a_ticket(app: App) -> None:
+    body = b'{"data": {"jiraTicket": {"number": "SEC-421", "id": NaN, "summary": Infinity}}}'
+    app.sandbox.faults.plan("contraforce.link", Fault(status=200, body=body))
+    answer = await app.post(app.workspace.add_incident(number=7))
+    ticket = answer.json["ticket"]
+    assert (ticket["number"], ticket["id"], ticket["title"]) == ("SEC-421", None, None)
 
 
 @pytest.mark.parametrize("name", CONTRAFORCE)

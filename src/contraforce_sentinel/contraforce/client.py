@@ -5,6 +5,7 @@ here, in `envelope` and in `ticket_systems`, marked "our reading".
 """
 
 import json
+import math
 import re
 import ssl
 from collections.abc import Mapping
@@ -216,11 +217,22 @@ def _error(answer: Answer) -> UpstreamError:
 
 
 def _json(body: bytes | None) -> object:
-    """Return the JSON document; None for anything else (an HTML page, half an answer)."""
+    """Return the JSON document; None for anything else (an HTML page, half an answer).
+
+    What JSON has no number for (`NaN`, `Infinity`, 1e999) is null.
+    """
     try:
-        return json.loads(body or b"")
+        return json.loads(body or b"", parse_constant=_nothing, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
+
+
+def _nothing(_: str) -> None:
+    return None
+
+
+def _finite(text: str) -> float | None:
+    return number if math.isfinite(number := float(text)) else None
 
 
 def _get(document: object, *path: str) -> Any:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from contraforce_sentinel.domain.tickets import Ticket
+from contraforce_sentinel.domain.tickets import Ticket, TicketNumber
 
 
 def _or_none(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
@@ -48,7 +48,7 @@ class VendorModel(BaseModel):
 class VendorTicket(VendorModel):
     """A ticket as its system has it; `number` is what people call it."""
 
-    number: str
+    number: TicketNumber
 
     @abstractmethod
     def ticket(self) -> Ticket:
