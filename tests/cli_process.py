@@ -172,7 +172,7 @@ async def finish(process: Command) -> Done:
     async with asyncio.timeout(DEADLINE_SECONDS * 20):
         out, err = await process.communicate()
     assert process.returncode is not None
-    return Done(process.returncode, out.decode(), err.decode())
+    return Done(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
 async def run(*arguments: str, env: Mapping[str, str], source: str | None = None, warm: bool = False) -> Done:

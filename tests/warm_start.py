@@ -93,6 +93,9 @@ def run(order: Order) -> None:
         os.dup2(number, place)
         os.close(number)
     os.close(order.told)
+    # as a process has them that began with these outputs
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     os.environ.clear()
     os.environ.update(order.environment)
     sys.argv = ["contraforce-sentinel", *order.arguments]

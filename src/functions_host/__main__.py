@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def _serve(directory: Path, *, port: int, keys: AccessKeys, prefix: str) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM):  # not by the loop: on Windows it cannot
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop.set))
     async with await Worker.start(directory) as worker:
         server = Server(worker, keys=keys, route_prefix=prefix)
         async with server.listen(port=port) as base_url:
@@ -65,8 +65,10 @@ async def _serve(directory: Path, *, port: int, keys: AccessKeys, prefix: str) -
             _say(f"listening on {base_url}")
             await stop.wait()
             _say("stopping")
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)  # a second signal ends the process at once
+            signal.signal(
+                signal.SIGINT, signal.default_int_handler
+            )  # a second signal ends the process at once
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _describe(function: FunctionMetadata, *, base_url: str, prefix: str) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import signal
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -20,12 +19,14 @@ from contraforce_sentinel.domain.errors import (
     TicketConflict,
     TicketLinkError,
     UpstreamError,
+    in_our_words,
 )
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.telemetry.events import quieten_libraries
 from operators_tool.exits import Exit
 from operators_tool.render import literal, open_console
 from operators_tool.targets import WrongArgument
+from operators_tool.terminal import interrupt_at_signals, leave_at_ctrl_c
 
 # What no record keeps and nobody else tells: an incident left out, and a ticket that only the log knows.
 _TOLD_EVENTS: Final = frozenset({"discovery.unreadable", "record.unreadable", "ticket.not-recorded"})
@@ -45,14 +46,15 @@ class _Told(logging.Handler):
 
 
 def run_command(work: Coroutine[object, object, Exit]) -> Exit:
-    """Run a command to its end; Ctrl-C, SIGTERM and SIGHUP cancel it once, so that it can finish in order."""
+    """Run a command to its end; Ctrl-C, SIGTERM and SIGHUP cancel it once, so that it can finish in order.
+
+    A defect is told by its type and place: a traceback shows the texts of all its causes, which may quote
+    an answer.
+    """
     said = open_console(stderr=True)
     quieten_libraries()
     logging.basicConfig(handlers=[_Told(said)], force=True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
-
+    interrupt_at_signals()
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
@@ -60,6 +62,13 @@ def run_command(work: Coroutine[object, object, Exit]) -> Exit:
         return Exit.INTERRUPTED
     except TicketLinkError as error:
         return _tell(error, said)
+    except Exception as error:  # noqa: BLE001 - whatever it is
+        said.print(
+            literal(f"{in_our_words(error)}: a defect, please report it", style="bold red"), soft_wrap=True
+        )
+        return Exit.LOOK
+    finally:
+        leave_at_ctrl_c()
 
 
 def _tell(error: TicketLinkError, said: Console) -> Exit:

@@ -109,9 +109,9 @@ class Upstream(StrEnum):
 class Unforeseen(TicketLinkError):
     """An exception that nobody thought of: a defect, ours or a library's.
 
-    `code` is its type, `where` the last line of this package that it came through; its text may quote an
-    answer, and is not kept. `ticket_at_risk`: ContraForce has answered tickets/link with success, and that
-    was not recorded yet.
+    `code` is its type, `where` the last line of this package that it came through, or else the last of all;
+    its text may quote an answer, and is not kept. `ticket_at_risk`: ContraForce has answered tickets/link
+    with success, and that was not recorded yet.
     """
 
     request_id: None = None
@@ -130,7 +130,7 @@ _OURS: Final = f"{__name__.partition('.')[0]}."
 
 def _where(error: Exception) -> str | None:
     lines = [f"{frame.f_globals.get('__name__')}:{line}" for frame, line in walk_tb(error.__traceback__)]
-    return next((line for line in reversed(lines) if line.startswith(_OURS)), None)
+    return next((line for line in reversed(lines) if line.startswith(_OURS)), lines[-1] if lines else None)
 
 
 class UpstreamError(TicketLinkError):

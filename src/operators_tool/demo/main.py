@@ -8,7 +8,6 @@ after Ctrl-C.
 import asyncio
 import os
 import secrets
-import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping
@@ -23,6 +22,7 @@ from rich.console import Console
 from operators_tool.demo.playbook import Playbook
 from operators_tool.demo.report import Stopwatch, open_console, run_steps, show_failure, show_summary
 from operators_tool.demo.steps import Demo
+from operators_tool.terminal import interrupt_at_signals
 from sandbox import Sandbox
 
 _PACKAGED: Final = Path(__file__).parent / "app"
@@ -53,10 +53,7 @@ class Keys(NamedTuple):
 def main() -> int:
     """Run the demo on this terminal; gives the exit code."""
     console = open_console()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
-    # These two end the demo as Ctrl-C does: with nothing left behind.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    interrupt_at_signals()  # so that nothing is left behind
     try:
         return asyncio.run(run_demo(console))
     except KeyboardInterrupt:
