@@ -97,13 +97,13 @@ class App:
             body=content if isinstance(content, bytes) else json.dumps(content).encode(),
         )
 
-    async def record(self, incident_name: str, *, workspace: str | None = None) -> Answer:
-        """Ask GET /api/incidents/{incidentName}/link."""
+    async def record(self, incident: str, *, workspace: str | None = None) -> Answer:
+        """Ask GET /api/incidents/{incident}/link, by the incident's name or number."""
         return await self._ask(
             "get_link",
             method="GET",
             url="http://localhost/api/incidents/x/link",
-            params={"incidentName": incident_name},
+            params={"incident": incident},
             query={} if workspace is None else {"workspace": workspace},
         )
 
@@ -114,6 +114,10 @@ class App:
     async def health(self) -> Answer:
         """Ask GET /api/health."""
         return await self._ask("health", method="GET", url="http://localhost/api/health")
+
+    async def status(self) -> Answer:
+        """Ask GET /api/status."""
+        return await self._ask("status", method="GET", url="http://localhost/api/status")
 
     async def _ask(self, function: str, **request: Any) -> Answer:
         answer = await self.worker.invoke_http(function, **request)

@@ -83,6 +83,7 @@ async def traces(lab: Lab) -> dict[str, Any]:
     before = len(await lab.exported())
     await app.reconcile()
     await app.health()
+    await app.status()
     found["idle timer"] = (await lab.exported())[before:]
     before = len(sandbox.ingestion.envelopes)
     app.workspace.add_incident(number=6)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from conftest import App
 
-from contraforce_sentinel.bootstrap import close_app
 from contraforce_sentinel.domain.comments import comment_id
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES
@@ -362,8 +361,6 @@ async def test_503_names_every_bad_setting_and_no_value(app: App, monkeypatch: p
     assert (answer.status, answer.json["code"]) == (503, "settings-refused")
     assert {"WORKSPACES", "CONTRAFORCE_CLIENT_SECRET"} <= set(answer.json["detail"].replace(":", "").split())
     assert "planted-value" not in json.dumps(answer.json)
-    health = await app.health()
-    assert (health.status, set(health.json["settings"])) == (503, {"WORKSPACES", "CONTRAFORCE_CLIENT_SECRET"})
 
 
 async def test_a_bare_arm_id_reads_the_incident_from_sentinel_first(app: App) -> None:
@@ -404,28 +401,6 @@ async def test_the_answer_comes_in_time_when_an_upstream_hangs(
     assert asyncio.get_running_loop().time() - started < 5
 
 
-async def test_health_says_version_and_state(
-    app: App, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer = await app.health()
-    assert answer.status == 200
-    assert answer.json == {
-        "status": "ok",
-        "version": "0.1.0",
-        "settings": "ok",
-        "store": "ok",
-        "lastTimerRun": None,
-        "oldestDueSeconds": None,
-        "dead": None,
-        "unreadable": None,
-    }
-    await close_app()
-    monkeypatch.setenv("LINK_STORE", f"sqlite:///{tmp_path}")
-    answer = await app.health()
-    assert (answer.status, answer.json["status"]) == (503, "unavailable")
-    assert (answer.json["settings"], answer.json["store"]) == ("ok", "unavailable")
-
-
 async def test_a_record_is_found_by_incident_and_workspace_name_and_404_otherwise(app: App) -> None:
     incident = incident_of(app)
     await app.post(incident)
@@ -435,7 +410,9 @@ async def test_a_record_is_found_by_incident_and_workspace_name_and_404_otherwis
     assert (await app.record("unknown", workspace=app.workspace.name)).status == 404
 
 
-@pytest.mark.parametrize(("name", "workspace"), [("..", "w"), ("a/b", "w"), ("a", None), ("", "w")])
+@pytest.mark.parametrize(
+    ("name", "workspace"), [("..", "w"), ("a/b", "w"), ("a", None), ("1", None), ("", "w")]
+)
 async def test_a_record_asked_for_in_another_way_is_400(app: App, name: str, workspace: str | None) -> None:
     assert (await app.record(name, workspace=workspace)).status == 400
 

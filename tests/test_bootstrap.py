@@ -24,7 +24,7 @@ async def test_a_connection_string_opens_the_table_store_and_incidents_are_linke
     found = app.workspace.add_incident()
     await app.reconcile()
     assert len(found.comments) == 1
-    assert (await app.health()).json["lastTimerRun"]["linked"] == 1
+    assert (await app.status()).json["lastTimerRun"]["linked"] == 1
 
 
 async def test_an_account_url_opens_the_table_store_as_the_managed_identity(app: App) -> None:

@@ -33,8 +33,9 @@ def test_names_routes_methods_and_authorization_are_pinned(worker: Worker) -> No
     }
     assert found == {
         "link_incident": ("incidents", ("POST",), "function", None),
-        "get_link": ("incidents/{incidentName}/link", ("GET",), "function", None),
-        "health": ("health", ("GET",), "anonymous", None),
+        "get_link": ("incidents/{incident}/link", ("GET",), "function", None),
+        "health": ("health", ("GET", "HEAD"), "anonymous", None),
+        "status": ("status", ("GET",), "function", None),
         "reconcile": (None, (), None, "%RECONCILE_SCHEDULE%"),
     }
 
@@ -46,13 +47,13 @@ def test_the_route_prefix_is_the_documented_one() -> None:
 
 @pytest.mark.slow
 def test_the_app_is_indexed_without_a_single_setting() -> None:
-    """A wrong setting must be told by the health route, so it must not stop the indexing."""
+    """A wrong setting must be told by the app, so it must not stop the indexing."""
     code = (
         "import asyncio, json, pathlib\n"
         "from functions_host.worker import Worker\n"
         "async def main():\n"
         "    async with await Worker.start(pathlib.Path('.')) as worker:\n"
-        "        answer = await worker.invoke_http('health', method='GET', url='http://localhost/api/health')\n"
+        "        answer = await worker.invoke_http('status', method='GET', url='http://localhost/api/status')\n"
         "        print(json.dumps([answer.status, dict(answer.headers), answer.body.decode()]))\n"
         "asyncio.run(main())\n"
     )
@@ -63,9 +64,9 @@ def test_the_app_is_indexed_without_a_single_setting() -> None:
     )
     assert done.returncode == 0, done.stderr
     status, headers, body = json.loads(done.stdout)
-    openapi.check("health", status, headers, body)
+    openapi.check("status", status, headers, body)
     assert status == 503
-    assert set(json.loads(body)["settings"]) == {
+    assert set(json.loads(body)["settingProblems"]) == {
         "CONTRAFORCE_CLIENT_ID",
         "CONTRAFORCE_CLIENT_SECRET",
         "WORKSPACES",

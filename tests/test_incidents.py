@@ -811,7 +811,7 @@ def test_a_mutated_body_is_accepted_or_refused_without_repeating_any_of_it(body:
         {"incidentArmId": MARKER},
         {"incidentArmId": f"{ARM_ID}/{MARKER}"},
         {"incidentArmId": ARM_ID.replace("rg-secops-prod", f"{MARKER}!")},
-        {"incidentArmId": ARM_ID, "ticketId": f"{MARKER}\nx"},
+        {"incidentArmId": ARM_ID, "ticketId": f"{MARKER}\n"},
         {"incidentArmId": ARM_ID, "ticketId": [MARKER]},
         {"incidentArmId": ARM_ID, "workspaceInfo": {"WorkspaceName": MARKER}},
         {"incidentArmId": ARM_ID, "workspaceInfo": MARKER},

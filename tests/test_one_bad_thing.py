@@ -216,7 +216,7 @@ async def test_json_nested_too_deep_in_a_listing_stops_only_that_customers_disco
     )
     await app.reconcile()
     assert (len(mine.comments), len(theirs.comments)) == (1, 1)
-    assert (await app.health()).json["lastTimerRun"]["failedWorkspaces"] == 1
+    assert (await app.status()).json["lastTimerRun"]["failedWorkspaces"] == 1
 
 
 async def test_an_incident_of_a_listing_that_cannot_be_read_is_left_out_alone(app: App) -> None:
@@ -336,7 +336,7 @@ async def test_health_counts_due_records_that_cannot_be_read_and_each_is_told_on
         await spoil(current_app().store, IncidentId.parse(incident.arm_id))
     for _ in range(2):
         await app.reconcile()
-    assert (await app.health()).json["unreadable"] == 2
+    assert (await app.status()).json["unreadable"] == 2
     told = [vars(one) for one in caplog.records if vars(one).get(EVENT_NAME) == "record.unreadable"]
     assert len(told) == 2
     assert all(one["levelno"] == logging.ERROR for one in told)

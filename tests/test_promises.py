@@ -157,7 +157,7 @@ async def test_promise_e_no_secret_and_no_incident_content_is_in_any_log_line_or
             body = {"incidentArmId": incident.arm_id} if bare else incident.trigger_body()
             answers.append(await app.post(body))
             answers.append(await app.record(incident.name, workspace=app.workspace.name))
-            answers.append(await app.health())
+            answers += [await app.health(), await app.status()]
             app.sandbox.faults.clear()
             app.sandbox.identity.tokens.clear()
             await close_app()

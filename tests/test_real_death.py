@@ -196,19 +196,19 @@ class Fleet:
         assert (await self.http.post(url, json={}, headers=headers)).status_code == 202
 
     async def finish_by_timer(self, instance: Instance) -> dict[str, Any]:
-        """Run the timer until nothing is owed any more; return the last health answer."""
+        """Run the timer until nothing is owed any more; return the last answer of /api/status."""
         async with asyncio.timeout(LONG_SECONDS):
             while True:
-                before = health = await self.health(instance)
+                before = status = await self.status(instance)
                 await self.run_timer(instance)
-                while health["lastTimerRun"] == before["lastTimerRun"]:
+                while status["lastTimerRun"] == before["lastTimerRun"]:
                     await asyncio.sleep(0.05)
-                    health = await self.health(instance)
-                if health["oldestDueSeconds"] is None:
-                    return health
+                    status = await self.status(instance)
+                if status["oldestDueSeconds"] is None:
+                    return status
 
-    async def health(self, instance: Instance) -> dict[str, Any]:
-        answer = await self.http.get(f"{instance.url}/api/health")
+    async def status(self, instance: Instance) -> dict[str, Any]:
+        answer = await self.http.get(f"{instance.url}/api/status")
         assert answer.status_code == 200, answer.text
         content: dict[str, Any] = answer.json()
         return content
@@ -307,8 +307,8 @@ async def test_many_incidents_on_two_instances_of_which_one_dies(
             answers = await asyncio.gather(*map(deliver_to_both, incidents))
         assert all(deaths.result()), "a kill found nothing under way"
         assert {status for both in answers for status in both} <= {200, 202}
-        health = await fleet.finish_by_timer(moments.choice([steady, mortal]))
-        assert (health["dead"], health["lastTimerRun"]["failedWorkspaces"]) == (0, 0)
+        status = await fleet.finish_by_timer(moments.choice([steady, mortal]))
+        assert (status["dead"], status["lastTimerRun"]["failedWorkspaces"]) == (0, 0)
         await assert_all_is_well(fleet, steady, incidents)
 
 

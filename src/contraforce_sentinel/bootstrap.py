@@ -173,13 +173,17 @@ _current: App | None = None
 
 
 def current_app() -> App:
-    """Return the process's app, built from the environment with the first call.
+    """Return the process's app, built from the environment with the first call, which tells what is left out.
 
     Raises `SettingsError`, each time, until the environment is right.
     """
     global _current  # noqa: PLW0603 - one app per process is the Functions worker's model
     if _current is None:
         _current = build(Settings.from_environment(os.environ))
+        if left_out := _current.settings.left_out:
+            from contraforce_sentinel.telemetry.reports import report_left_out
+
+            report_left_out(left_out)
     return _current
 
 

@@ -131,7 +131,7 @@ async def test_the_package_alone_is_indexed_and_links_an_incident(
     )
     assert process.returncode == 0, process.stderr
     said = json.loads(process.stdout)
-    assert said["functions"] == ["get_link", "health", "link_incident", "reconcile"]
+    assert said["functions"] == ["get_link", "health", "link_incident", "reconcile", "status"]
     openapi.check("link_incident", said["status"], said["headers"], said["body"])
     assert (said["status"], json.loads(said["body"])["status"]) == (200, "linked"), said["body"]
     assert len(incident.comments) == 1

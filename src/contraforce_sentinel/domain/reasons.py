@@ -52,6 +52,8 @@ class Code(StrEnum):
     UNEXPECTED = "unexpected"
     NO_WORKSPACE = "no-workspace"
     NO_LINK = "no-link"
+    NO_INCIDENT = "no-incident"
+    UPSTREAM_FAILED = "upstream-failed"
 
 
 class Who(StrEnum):
@@ -250,6 +252,13 @@ CODES: Final[Mapping[Code, Explanation]] = {
         Who.CALLER,
         f"{_TOOL} link INCIDENT",
         "unlinked-incidents.kql",
+    ),
+    Code.NO_INCIDENT: Explanation("No incident of this workspace has this number.", Who.CALLER),
+    Code.UPSTREAM_FAILED: Explanation(
+        "The number could not be looked up in Sentinel; the detail says why, and what to grant.",
+        Who.APP_IF_IT_LASTS,
+        _DOCTOR,
+        "refused-requests.kql",
     ),
 }
 

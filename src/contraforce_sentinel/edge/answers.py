@@ -1,11 +1,13 @@
 """What the HTTP handlers answer: outcomes as JSON, errors as problem details (RFC 9457), both pure."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final, NewType
 
+from contraforce_sentinel import VERSION
 from contraforce_sentinel.domain.comments import comment_id
 from contraforce_sentinel.domain.errors import (
     BodyTooLarge,
@@ -16,6 +18,7 @@ from contraforce_sentinel.domain.errors import (
     TicketConflict,
     TicketLinkError,
     Unforeseen,
+    UpstreamError,
     WorkspaceNotConfigured,
 )
 from contraforce_sentinel.domain.links import Link, LinkState, Outcome
@@ -91,8 +94,55 @@ def for_record(link: Link, *, now: datetime) -> Answer:
     return Answer(HTTPStatus.OK, content)
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How the app is: what is wrong with its settings, by their names, and with its link store; its last run.
+
+    Settings that are refused stop everything; others are left out.
+    """
+
+    setting_problems: Mapping[str, str]
+    settings_are_refused: bool = False
+    store_problem: str | None = None
+    last_run: TimerRun | None = None
+
+    @property
+    def _settings(self) -> str:
+        if self.settings_are_refused:
+            return "refused"
+        return "warning" if self.setting_problems else "ok"
+
+    @property
+    def _store(self) -> str:
+        if self.settings_are_refused:
+            return "unknown"
+        return "unavailable" if self.store_problem else "ok"
+
+    def health(self) -> Answer:
+        """What everybody may know: which part is wrong."""
+        is_well = not self.settings_are_refused and self.store_problem is None
+        content: dict[str, object] = {
+            "status": "ok" if is_well else "unavailable",
+            "version": VERSION,
+            "settings": self._settings,
+            "store": self._store,
+        }
+        return Answer(HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE, content)
+
+    def status(self, *, now: datetime) -> Answer:
+        """Everything."""
+        health = self.health()
+        content = {
+            **health.content,
+            "settingProblems": dict(self.setting_problems),
+            "storeProblem": self.store_problem,
+            **timer_content(self.last_run, now=now),
+        }
+        return Answer(health.status, content)
+
+
 def timer_content(run: TimerRun | None, *, now: datetime) -> dict[str, object]:
-    """Return what the health answer says of the timer's last run and of the backlog it left."""
+    """Return what the status answer says of the timer's last run and of the backlog it left."""
     if run is None:
         return {"lastTimerRun": None, "oldestDueSeconds": None, "dead": None, "unreadable": None}
     oldest = run.backlog.oldest_due_at
@@ -130,6 +180,9 @@ def for_error(error: TicketLinkError) -> Answer:  # noqa: PLR0911 - a table
             return answer
         case RecordUnreadable():
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), code=Code.RECORD_UNREADABLE)
+        case UpstreamError():
+            told = f"{error}; {error.advice}" if error.advice else str(error)
+            return problem(HTTPStatus.BAD_GATEWAY, told, code=Code.UPSTREAM_FAILED)
         case Unforeseen():
             return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), code=Code.UNEXPECTED)
         case _:

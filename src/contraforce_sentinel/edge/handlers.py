@@ -2,12 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
-from contraforce_sentinel import VERSION
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.domain.errors import (
     NotAnIncident,
@@ -18,14 +18,17 @@ from contraforce_sentinel.domain.errors import (
     in_our_words,
 )
 from contraforce_sentinel.domain.incidents import IncidentId, is_incident_name
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Code
 from contraforce_sentinel.edge import answers
-from contraforce_sentinel.edge.answers import Answer
+from contraforce_sentinel.edge.answers import Answer, Condition
 from contraforce_sentinel.edge.payloads import parse_delivery
 from contraforce_sentinel.telemetry.events import about, correlation, event, identify, untraced
+from contraforce_sentinel.transport.retries import deadline
 
 # Logic Apps gives up after 120 s; the upstreams have 20 s of this, the rest is the link store's.
 _ANSWER_SECONDS: Final = 85.0
+_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
 async def link_incident(body: bytes, *, headers: Mapping[str, str]) -> Answer:
@@ -44,14 +47,27 @@ async def link_incident(body: bytes, *, headers: Mapping[str, str]) -> Answer:
     return await _answer(link, headers)
 
 
-async def get_link(incident_name: str, *, workspace: str, headers: Mapping[str, str]) -> Answer:
-    """Answer `GET /api/incidents/{incidentName}/link?workspace={name}`."""
-    return await _answer(lambda: _record(incident_name, workspace), headers)
+async def get_link(incident: str, *, workspace: str, headers: Mapping[str, str]) -> Answer:
+    """Answer `GET /api/incidents/{incident}/link?workspace={name}`."""
+    return await _answer(lambda: _record(incident, workspace), headers)
 
 
 async def health(*, headers: Mapping[str, str]) -> Answer:
-    """Answer `GET /api/health`."""
-    return await _answer(_health, headers)
+    """Answer `GET /api/health`: for everybody, and little."""
+
+    async def look() -> Answer:
+        return (await _condition()).health()
+
+    return await _answer(look, headers)
+
+
+async def status(*, headers: Mapping[str, str]) -> Answer:
+    """Answer `GET /api/status`: everything, for who has a key."""
+
+    async def look() -> Answer:
+        return (await _condition()).status(now=datetime.now(UTC))
+
+    return await _answer(look, headers)
 
 
 async def reconcile() -> None:
@@ -90,40 +106,47 @@ def _ours(error: Exception) -> TicketLinkError:
     return error if isinstance(error, TicketLinkError) else Unforeseen(error)
 
 
-async def _record(incident_name: str, workspace: str) -> Answer:
-    if not workspace or not is_incident_name(incident_name):
-        raise NotAnIncident("ask for /api/incidents/{incidentName}/link?workspace={workspace name}")
+async def _record(incident: str, workspace: str) -> Answer:
+    if not workspace or not is_incident_name(incident):
+        raise NotAnIncident("ask for /api/incidents/{name or number}/link?workspace={workspace name}")
     app = current_app()
-    candidates = [IncidentId(found, incident_name) for found in app.workspaces.named(workspace)]
-    if not candidates:
+    places = app.workspaces.named(workspace)
+    if not places:
         return answers.problem(
             HTTPStatus.NOT_FOUND, "no workspace in WORKSPACES has this name", code=Code.NO_WORKSPACE
         )
-    found = [link for candidate in candidates if (link := await app.store.get(candidate)) is not None]
+    candidates = [IncidentId(place, incident) for place in places]
+    found = await _records(candidates)
+    if not found and _NUMBER.fullmatch(incident):
+        numbered = [
+            await app.sentinel.get_numbered(place, int(incident), until=deadline()) for place in places
+        ]
+        candidates = [one.id for one in numbered if one is not None]
+        found = await _records(candidates)
     if len(found) > 1:
         raise NotAnIncident("several workspaces have this name: give the workspace's ARM id instead")
-    if not found:
-        return answers.problem(
-            HTTPStatus.NOT_FOUND, "no link is recorded for this incident", code=Code.NO_LINK
-        )
-    return answers.for_record(found[0], now=datetime.now(UTC))
+    if found:
+        return answers.for_record(found[0], now=datetime.now(UTC))
+    if not candidates:
+        told = "no incident of this workspace has this number"
+        return answers.problem(HTTPStatus.NOT_FOUND, told, code=Code.NO_INCIDENT)
+    return answers.problem(HTTPStatus.NOT_FOUND, "no link is recorded for this incident", code=Code.NO_LINK)
 
 
-async def _health() -> Answer:
-    content: dict[str, object] = {"version": VERSION, "settings": "ok", "store": "ok"}
-    status, run = HTTPStatus.OK, None
+async def _records(incidents: Iterable[IncidentId]) -> list[Link]:
+    store = current_app().store
+    return [link for one in incidents if (link := await store.get(one)) is not None]
+
+
+async def _condition() -> Condition:
     try:
-        store = current_app().store
-        with untraced():  # probes ask the same every minute
-            await store.check()
-            run = await store.last_run()
+        app = current_app()
     except SettingsError as error:
-        status, content["settings"], content["store"] = (
-            HTTPStatus.SERVICE_UNAVAILABLE,
-            error.problems,
-            "unknown",
-        )
-    except StoreUnavailable:
-        status, content["store"] = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
-    content |= answers.timer_content(run, now=datetime.now(UTC))
-    return Answer(status, {"status": "ok" if status is HTTPStatus.OK else "unavailable", **content})
+        return Condition(error.problems, settings_are_refused=True)
+    left_out = app.settings.left_out
+    try:
+        with untraced():  # probes ask the same every minute
+            await app.store.check()
+            return Condition(left_out, last_run=await app.store.last_run())
+    except StoreUnavailable as error:
+        return Condition(left_out, store_problem=str(error))

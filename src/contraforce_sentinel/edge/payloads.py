@@ -92,7 +92,7 @@ def _ticket_id(value: Any) -> Any:
     if not isinstance(found, str):
         raise RefusedValue("must be a text or a whole number without a sign")
     ticket_id = clean_id(found)
-    if len(ticket_id) > MAX_ID_LENGTH or any(unicodedata.category(char) in _BREAKING for char in ticket_id):
+    if len(ticket_id) > MAX_ID_LENGTH or any(unicodedata.category(char) in _BREAKING for char in found):
         raise RefusedValue(f"must be at most {MAX_ID_LENGTH} visible characters on one line")
     return ticket_id
 

@@ -28,22 +28,31 @@ async def link_incident(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @blueprint.function_name("get_link")
-@blueprint.route("incidents/{incidentName}/link", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+@blueprint.route("incidents/{incident}/link", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 async def get_link(req: func.HttpRequest) -> func.HttpResponse:
-    """Return the record of an incident, asked for by its name and its workspace's."""
+    """Return the record of an incident, asked for by its name or number, and its workspace's name."""
     from contraforce_sentinel.edge import handlers
 
-    name, workspace = req.route_params.get("incidentName", ""), req.params.get("workspace", "")
-    return _response(await handlers.get_link(name, workspace=workspace, headers=req.headers))
+    incident, workspace = req.route_params.get("incident", ""), req.params.get("workspace", "")
+    return _response(await handlers.get_link(incident, workspace=workspace, headers=req.headers))
 
 
 @blueprint.function_name("health")
-@blueprint.route("health", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+@blueprint.route("health", methods=["GET", "HEAD"], auth_level=func.AuthLevel.ANONYMOUS)
 async def health(req: func.HttpRequest) -> func.HttpResponse:
-    """Say whether the app can do its work, and nothing secret."""
+    """Say whether the app can do its work, and which part is wrong."""
     from contraforce_sentinel.edge import handlers
 
     return _response(await handlers.health(headers=req.headers))
+
+
+@blueprint.function_name("status")
+@blueprint.route("status", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+async def status(req: func.HttpRequest) -> func.HttpResponse:
+    """Say everything about how the app is: refused settings, the link store, the timer, the backlog."""
+    from contraforce_sentinel.edge import handlers
+
+    return _response(await handlers.status(headers=req.headers))
 
 
 @blueprint.function_name("reconcile")

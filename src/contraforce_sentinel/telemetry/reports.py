@@ -1,6 +1,7 @@
 """What is told of a link, of a failed try and of a run of the timer: events and metrics, in one place."""
 
 import logging
+from collections.abc import Mapping
 
 from contraforce_sentinel.domain.errors import (
     Failure,
@@ -94,6 +95,12 @@ def report_workspace_failure(error: Exception) -> None:
     """Tell that a step of a workspace's work failed."""
     advice = error.advice if isinstance(error, UpstreamError) else None
     event("reconcile.workspace-failed", level=logging.ERROR, error=in_our_words(error), advice=advice)
+
+
+def report_left_out(problems: Mapping[str, str]) -> None:
+    """Tell what is wrong with settings that only decorate, and are left out."""
+    for setting, problem in sorted(problems.items()):
+        event("setting.left-out", level=logging.WARNING, setting=setting, error=problem)
 
 
 def report_run(done: TimerRun) -> None:

@@ -79,6 +79,7 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = {
     "reconcile.link-failed": frozenset({"error"}),
     "discovery.unreadable": frozenset({"error"}),
     "request.refused": frozenset({"status", "code", "error"}),
+    "setting.left-out": frozenset({"setting", "error"}),
 }
 """Each event's own dimensions; those of `CORRELATION` come on top."""
 
