@@ -13,6 +13,8 @@ from rich.console import Console
 
 from operators_tool.demo.main import run_demo
 from operators_tool.demo.report import Check, Observed, Step, run_steps, show_summary
+from operators_tool.demo.steps import Demo
+from sandbox import Sandbox
 
 TERMINAL_VARIABLES = {"FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "NO_COLOR", "COLUMNS"}
 PIPE_ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in TERMINAL_VARIABLES}
@@ -141,9 +143,12 @@ async def test_an_app_that_does_not_start_is_exit_code_1_with_its_own_words(tmp_
 async def test_claims_that_are_not_so_are_exit_code_1_with_the_steps_and_the_log(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "operators_tool.demo.steps.TICKET_URLS", {"Autotask": "http://not-https.example/{id}"}
-    )
+    class Wrong(Demo):
+        def __init__(self, sandbox: Sandbox, *, store_file: Path) -> None:
+            super().__init__(sandbox, store_file=store_file)
+            self.settings = {**self.settings, "MINIMUM_SEVERITY": "Lowest"}
+
+    monkeypatch.setattr("operators_tool.demo.main.Demo", Wrong)
     console = plain_console()
     assert await run_demo(console) == 1
     text = printed(console)

@@ -17,7 +17,7 @@ import pytest_asyncio
 import trustme
 from cli_process import environment, run
 from conftest import ROOT
-from host_process import run_host
+from host_process import FUNCTION_KEY, run_host
 
 from contraforce_sentinel.domain.runs import TimerRun
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
@@ -275,6 +275,16 @@ UNSEEN = [
 ]
 
 
+async def test_ticket_urls_that_are_left_out_are_named_and_are_no_failure(
+    setup: SetUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKET_URL_TEMPLATES", "[]")
+    (found,) = bad(await setup.examine())
+    assert (found.check, found.status) == ("setting TICKET_URL_TEMPLATES", Status.UNSURE)
+    assert found.seen == "must be a JSON object"
+    assert found.fix.startswith("export TICKET_URL_TEMPLATES=")
+
+
 async def test_a_healthy_set_up_is_all_green(setup: SetUp) -> None:
     findings = await setup.examine()
     assert [finding.check for finding in findings] == CHECKS
@@ -410,11 +420,13 @@ def test_a_token_that_does_not_say_whose_it_is_names_nobody(token: str) -> None:
 class TestDeployedApp:
     """`--app-url`, against the app in a host of its own."""
 
-    async def health(self, setup: SetUp, **settings: str) -> list[Finding]:
+    async def health(self, setup: SetUp, *, key: str = FUNCTION_KEY, **settings: str) -> list[Finding]:
         defaults = {"RECONCILE_SCHEDULE": NEVER, **settings}
         with run_host(ROOT, setup.directory, settings=defaults) as host:
             url = await asyncio.to_thread(lambda: host.base_url)
-            return await setup.examine(url)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("APP_FUNCTION_KEY", key)
+                return await setup.examine(url)
 
     async def last_ran(self, setup: SetUp, **ago: float) -> None:
         at = datetime.now(UTC) - timedelta(**ago)
@@ -445,7 +457,35 @@ class TestDeployedApp:
     async def test_a_link_store_that_the_deployed_app_cannot_use_is_named(self, setup: SetUp) -> None:
         (setup.directory / "file").write_text("")
         (found,) = bad(await self.health(setup, LINK_STORE=f"sqlite:///{setup.directory}/file/links.db"))
-        assert (found.check, found.seen) == ("deployed app", "link store unavailable")
+        assert found.check == "deployed app"
+        assert found.seen.startswith("the SQLite link store cannot be used")
+
+        assert "az functionapp log tail" in found.fix
+
+    async def test_settings_that_the_deployed_app_leaves_out_are_named_and_are_no_failure(
+        self, setup: SetUp
+    ) -> None:
+        await self.last_ran(setup, minutes=4)
+        (found,) = bad(await self.health(setup, TICKET_URL_TEMPLATES="[]"))
+        assert (found.check, found.status) == ("deployed app", Status.UNSURE)
+        assert found.seen == "TICKET_URL_TEMPLATES: must be a JSON object"
+
+    async def test_without_a_key_health_is_asked_and_the_timer_is_not_seen(self, setup: SetUp) -> None:
+        await self.last_ran(setup, hours=2)
+        app, timer = (await self.health(setup, key=""))[-2:]
+        assert (app.check, app.status) == ("deployed app", Status.OK)
+        assert (timer.check, timer.status) == ("deployed timer", Status.SKIPPED)
+        assert timer.seen == "needs a function key in APP_FUNCTION_KEY"
+
+    async def test_without_a_key_refused_settings_are_told_without_their_names(self, setup: SetUp) -> None:
+        (found,) = bad(await self.health(setup, key="", MINIMUM_SEVERITY="Lowest"))
+        assert (found.check, found.seen) == ("deployed app", "settings are refused")
+        assert "APP_FUNCTION_KEY" in found.fix
+
+    async def test_a_wrong_key_is_named(self, setup: SetUp) -> None:
+        (found,) = bad(await self.health(setup, key="wrong"))
+        assert (found.check, found.seen) == ("deployed app", "the function key is refused")
+        assert "az functionapp keys list" in found.fix
 
     @pytest.mark.parametrize("what", ["nobody", "no URL", "another service"])
     async def test_no_app_at_the_url_is_named(self, setup: SetUp, what: str) -> None:

@@ -13,6 +13,9 @@ from cli_process import environment
 from conftest import ROOT
 
 from contraforce_sentinel import VERSION
+from contraforce_sentinel.azure import httpx_transport
+from contraforce_sentinel.contraforce import client
+from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES
 from contraforce_sentinel.settings import Settings
 from operators_tool import commands as commands_module
 from operators_tool.exits import Exit
@@ -22,6 +25,29 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 OF_THE_USER = {"local.settings.json", "workspaces.json"}
 DEPLOYED = ROOT / "src" / "contraforce_sentinel"
 DOCUMENTS = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))]
+
+
+MIB = 1024 * 1024
+LIMITS = {
+    "bodies": MAX_BODY_BYTES // MIB,
+    "answers of ContraForce": client.MAX_ANSWER_BYTES // MIB,
+    "answers of Azure": httpx_transport.MAX_ANSWER_BYTES // MIB,
+}
+
+
+@pytest.mark.parametrize("document", ["SECURITY.md", "docs/reference.md"])
+def test_the_limits_on_sizes_that_a_document_names_are_all_of_the_codes_and_no_others(document: str) -> None:
+    named = {int(size) for size in re.findall(r"(\d+) MiB", (ROOT / document).read_text())}
+
+    assert named == set(LIMITS.values())
+
+
+def test_security_says_what_a_function_key_opens() -> None:
+    said = (ROOT / "SECURITY.md").read_text().split("**Function keys.**")[1].split("\n- **")[0]
+
+    assert "for all customers" in said
+    for word in ("link_incident", "host keys", "/api/status", "/api/health", "master key"):
+        assert word in said
 
 
 def documented_settings() -> dict[str, tuple[str, str]]:

@@ -1,5 +1,10 @@
-"""Doctor's checks of the deployed app, by its anonymous health answer: settings, link store, timer."""
+"""Doctor's checks of the deployed app: settings, link store, timer.
 
+With a function key by its status answer, which says everything; without one by its health answer, which
+everybody may ask for, and which says only which part is wrong.
+"""
+
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Final
@@ -9,11 +14,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from operators_tool.findings import Finding, failed, ok, skipped, unsure
 
+KEY: Final = "APP_FUNCTION_KEY"
 _TIMEOUT_SECONDS: Final = 60.0  # a cold start, and what the store may take
 _MAX_BYTES: Final = 256 * 1024
 _LONGEST_PAUSE: Final = timedelta(minutes=30)
 _APP, _TIMER = "deployed app", "deployed timer"
 _LOG: Final = "az functionapp log tail --name <function app> --resource-group <group>"
+_ASK: Final = f"export {KEY}=…   (a function key of the app: with it, doctor says what is wrong)"
 _SET: Final = (
     "az functionapp config appsettings set --name <function app> --resource-group <group> --settings"
 )
@@ -27,31 +34,53 @@ class _Health(BaseModel, hide_input_in_errors=True):
     model_config = ConfigDict(extra="ignore")
 
     version: str
-    settings: str | dict[str, str]
+    settings: str
     store: str
-    last_run: _Run | None = Field(None, alias="lastTimerRun")
 
 
-async def check_app(url: str) -> list[Finding]:
-    """Ask for GET {url}/api/health."""
-    address = f"{url.rstrip('/')}/api/health"
+class _Status(_Health):
+    setting_problems: dict[str, str] = Field(alias="settingProblems")
+    store_problem: str | None = Field(alias="storeProblem")
+    last_run: _Run | None = Field(alias="lastTimerRun")
+
+
+async def check_app(url: str, *, key: str | None) -> list[Finding]:
+    """Ask for GET {url}/api/status with a function key, for GET {url}/api/health without one."""
+    address = f"{url.rstrip('/')}/api/{'status' if key else 'health'}"
     try:
-        async with (
-            httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http,
-            http.stream("GET", address) as response,
-        ):
-            body = b""
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _MAX_BYTES:
-                    break
+        status, body = await _get(address, headers={"x-functions-key": key} if key else {})
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return _no_app(f"no answer ({type(error).__name__})", address)
+    if key and status == HTTPStatus.UNAUTHORIZED:
+        return [_wrong_key(), skipped(_TIMER, "a function key that is accepted")]
     try:
-        health = _Health.model_validate_json(body)
+        health = (_Status if key else _Health).model_validate_json(body)
     except ValidationError:
-        return _no_app(f"status {response.status_code}, and not this app's health answer", address)
-    return [_check_answer(health, response.status_code), _check_timer(health)]
+        return _no_app(f"status {status}, and not an answer of this app", address)
+    return [_check_answer(health, status), _check_timer(health)]
+
+
+async def _get(address: str, *, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    async with (
+        httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http,
+        http.stream("GET", address, headers=headers) as response,
+    ):
+        body = b""
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > _MAX_BYTES:
+                break
+        return response.status_code, body
+
+
+def _wrong_key() -> Finding:
+    return failed(
+        _APP,
+        "the function key is refused",
+        meaning="It is no key of this app, or was replaced; a playbook with the same key does not get in.",
+        fix=f"export {KEY}=…   (az functionapp keys list --name <function app> --resource-group <group>"
+        " --query functionKeys.default)",
+    )
 
 
 def _no_app(seen: str, address: str) -> list[Finding]:
@@ -66,23 +95,30 @@ def _no_app(seen: str, address: str) -> list[Finding]:
 
 
 def _check_answer(health: _Health, status: int) -> Finding:
-    if isinstance(health.settings, dict):
-        problems = "; ".join(f"{name}: {problem}" for name, problem in sorted(health.settings.items()))
-        names = " ".join(f"{name}=…" for name in sorted(health.settings))
+    problems = health.setting_problems if isinstance(health, _Status) else {}
+    listed = "; ".join(f"{name}: {problem}" for name, problem in sorted(problems.items()))
+    fix = f"{_SET} {' '.join(f'{name}=…' for name in sorted(problems))}" if problems else _ASK
+    if health.settings == "refused":
         meaning = "The deployed app refuses its settings: every delivery is answered with 503."
-        return failed(_APP, problems, meaning=meaning, fix=f"{_SET} {names}")
+        return failed(_APP, listed or "settings are refused", meaning=meaning, fix=fix)
     if health.store != "ok":
+        told = health.store_problem if isinstance(health, _Status) else None
         meaning = "The deployed app cannot use its link store: every delivery is answered with 503."
         fix = f"{_LOG}   (role Storage Table Data Contributor on the account that its LINK_STORE names)"
-        return failed(_APP, f"link store {health.store}", meaning=meaning, fix=fix)
+        return failed(_APP, told or f"link store {health.store}", meaning=meaning, fix=fix)
     if status != HTTPStatus.OK:
         return failed(_APP, f"status {status}", meaning="The deployed app is not healthy.", fix=_LOG)
+    if health.settings != "ok":
+        meaning = "It is left out: ticket numbers are not clickable. Everything else works."
+        return unsure(_APP, listed or "a setting is wrong and left out", meaning=meaning, fix=fix)
     return ok(_APP, f"version {health.version} is up, its settings and link store are fine")
 
 
 def _check_timer(health: _Health) -> Finding:
-    if isinstance(health.settings, dict) or health.store != "ok":
+    if health.settings == "refused" or health.store != "ok":
         return skipped(_TIMER, "the deployed app")
+    if not isinstance(health, _Status):
+        return skipped(_TIMER, f"a function key in {KEY}")
     if health.last_run is None:
         return unsure(
             _TIMER,

@@ -26,7 +26,12 @@ __all__ = ["app"]
 def doctor(
     *,
     app_url: Annotated[
-        str | None, typer.Option("--app-url", metavar="URL", help="Check the deployed app there, too.")
+        str | None,
+        typer.Option(
+            "--app-url",
+            metavar="URL",
+            help="Check the deployed app there, too; with its function key in APP_FUNCTION_KEY, its timer.",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -12,7 +12,7 @@ from contraforce_sentinel.bootstrap import App, build
 from contraforce_sentinel.domain.errors import SettingsError, StoreUnavailable
 from contraforce_sentinel.settings import Settings
 from operators_tool import check_azure, check_contraforce, check_health
-from operators_tool.findings import Finding, Status, failed, ok, skipped
+from operators_tool.findings import Finding, Status, failed, ok, skipped, unsure
 from operators_tool.session import identity_for
 
 _LARGEST_SKEW_SECONDS: Final = 60.0
@@ -24,7 +24,7 @@ async def examine(environment: Mapping[str, str], *, app_url: str | None) -> lis
     try:
         settings = Settings.from_environment(environment)
     except SettingsError as error:
-        health = await check_health.check_app(app_url) if app_url else []
+        health = await _check_app(environment, app_url)
         return [*_refused(error), skipped("everything else", "settings that are accepted"), *health]
     signed_in = identity_for(environment)
     app = build(settings, signed_in=signed_in)
@@ -37,10 +37,44 @@ async def examine(environment: Mapping[str, str], *, app_url: str | None) -> lis
             check_contraforce.check(app),
             _check_store(app, has_token=has_token, assignee=identity.assignee),
         )
-        health = await check_health.check_app(app_url) if app_url else []
-        return [first, identity.finding, *azure, *contraforce, store, _check_clock(clock), *health]
+        health = await _check_app(environment, app_url)
+        return [
+            first,
+            *_left_out(settings),
+            identity.finding,
+            *azure,
+            *contraforce,
+            store,
+            _check_clock(clock),
+            *health,
+        ]
     finally:
         await app.close()
+
+
+async def _check_app(environment: Mapping[str, str], url: str | None) -> list[Finding]:
+    if url is None:
+        return []
+    return await check_health.check_app(url, key=environment.get(check_health.KEY) or None)
+
+
+def _left_out(settings: Settings) -> list[Finding]:
+    return [
+        unsure(
+            f"setting {name}",
+            problem,
+            meaning="It is left out: ticket numbers are not clickable. Everything else works.",
+            fix=_set(name),
+        )
+        for name, problem in sorted(settings.left_out.items())
+    ]
+
+
+def _set(name: str) -> str:
+    return (
+        f"export {name}=…   (in Azure: az functionapp config appsettings set"
+        f" --name <function app> --resource-group <group> --settings {name}=…)"
+    )
 
 
 def _refused(error: SettingsError) -> list[Finding]:
@@ -49,8 +83,7 @@ def _refused(error: SettingsError) -> list[Finding]:
             f"setting {name}",
             problem,
             meaning="Every delivery is answered with 503 until this is right.",
-            fix=f"export {name}=…   (in Azure: az functionapp config appsettings set"
-            f" --name <function app> --resource-group <group> --settings {name}=…)",
+            fix=_set(name),
         )
         for name, problem in sorted(error.problems.items())
     ]

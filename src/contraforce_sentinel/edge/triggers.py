@@ -31,10 +31,10 @@ async def link_incident(req: func.HttpRequest) -> func.HttpResponse:
 @blueprint.route("incidents/{incident}/link", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 async def get_link(req: func.HttpRequest) -> func.HttpResponse:
     """Return the record of an incident, asked for by its name or number, and its workspace's name."""
-    from contraforce_sentinel.edge import handlers
+    from contraforce_sentinel.edge import records
 
     incident, workspace = req.route_params.get("incident", ""), req.params.get("workspace", "")
-    return _response(await handlers.get_link(incident, workspace=workspace, headers=req.headers))
+    return _response(await records.get_link(incident, workspace=workspace, headers=req.headers))
 
 
 @blueprint.function_name("health")

@@ -71,17 +71,21 @@ class Playbook:
         """Ask how the app is."""
         return await self._call("GET", "/api/health")
 
+    async def status(self) -> Answer:
+        """Ask everything about how the app is."""
+        return await self._call("GET", "/api/status")
+
     async def record(self, incident: SandboxIncident) -> Answer:
         """Ask for the record of an incident."""
         path = f"/api/incidents/{incident.name}/link"
         return await self._call("GET", path, params={"workspace": incident.workspace.name})
 
     async def run_timer(self) -> Answer:
-        """Have the host run the timer now; gives the health answer after it, with the calls of the run.
+        """Have the host run the timer now; gives the status answer after it, with the calls of the run.
 
         Raises `TimeoutError` if the run does not end; without a run if the app is not healthy.
         """
-        before, earlier, watch = len(self.sandbox.log.all), await self.health(), Stopwatch()
+        before, earlier, watch = len(self.sandbox.log.all), await self.status(), Stopwatch()
         admin = {"x-functions-key": self._master_key}
         accepted = await self._http.post("/admin/functions/reconcile", json={}, headers=admin)
         accepted.raise_for_status()
@@ -89,7 +93,7 @@ class Playbook:
             now = earlier
             while now.status == 200 and _run(now) == _run(earlier):
                 await asyncio.sleep(POLL_SECONDS)
-                now = await self.health()
+                now = await self.status()
         return replace(now, seconds=watch.seconds, calls=self._calls_since(before))
 
     async def _call(self, method: str, path: str, **content: Any) -> Answer:
@@ -109,5 +113,5 @@ class Playbook:
         return Counter(request.operation for request in self.sandbox.log.all[before:])
 
 
-def _run(health: Answer) -> Any:
-    return health.content.get("lastTimerRun")
+def _run(status: Answer) -> Any:
+    return status.content.get("lastTimerRun")

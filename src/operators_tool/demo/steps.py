@@ -242,6 +242,6 @@ async def _timer_observed(
         ("upstream", timer.upstream),
         ("record", f"{record.said}, from GET {record.path}"),
         *_ticket_facts(incident),
-        ("health", json.dumps({"lastTimerRun": counted, **backlog})),
+        ("status", json.dumps({"lastTimerRun": counted, **backlog})),
     ]
     return Observed(record.said, shown, checks, ticket=_number(incident), seconds=timer.seconds)
