@@ -121,8 +121,8 @@ class Settings(BaseModel):
     link_store: SecretStr = Field(
         SecretStr("sqlite:///.data/links.db"),
         description=(
-            "`https://<account>.table.core.windows.net`, or `https://<account>.z<nn>.table.storage.azure.net` of "
-            "an account in a DNS zone (managed identity), a storage connection string, or "
+            "`https://<account>.table.core.windows.net`, or `https://<account>.z<nn>.table.storage.azure.net`"
+            " of an account in a DNS zone (managed identity), a storage connection string, or "
             "`sqlite:///path/to/links.db`, which is refused in Azure, where instances share no disk."
         ),
     )

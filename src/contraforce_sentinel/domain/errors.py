@@ -202,6 +202,16 @@ Failure = UpstreamError | Unforeseen
 """Why a try of an incident did not end well: what its record keeps."""
 
 
+def alone(error: Exception) -> TicketLinkError:
+    """Return the error as a host may log it: one of ours, with nothing below it.
+
+    A stack trace shows the texts of all causes and contexts, and those of libraries may quote an answer.
+    """
+    ours = error if isinstance(error, TicketLinkError) else Unforeseen(error)
+    ours.__cause__ = ours.__context__ = None
+    return ours
+
+
 def in_our_words(error: Exception) -> str:
     """What may be told of any exception: our own text, or type and place of somebody else's."""
     if isinstance(error, TicketLinkError):

@@ -12,6 +12,7 @@ from contraforce_sentinel.domain.errors import (
     StoreUnavailable,
     TicketLinkError,
     Unforeseen,
+    alone,
     in_our_words,
 )
 from contraforce_sentinel.edge import answers
@@ -58,15 +59,15 @@ async def status(*, headers: Mapping[str, str]) -> Answer:
 
 
 async def reconcile() -> None:
-    """Run the timer's work once; what fails all of it is told in an event and raised to the host."""
+    """Run the timer's work once; what fails all of it is told in an event, and raised to the host alone."""
+    failure = None
     try:
         await current_app().reconciler.run()
-    except TicketLinkError as error:
-        event("reconcile.failed", level=logging.ERROR, error=str(error))
-        raise
     except Exception as error:  # noqa: BLE001 - the host logs what is raised: our words, not a library's
         event("reconcile.failed", level=logging.ERROR, error=in_our_words(error))
-        raise Unforeseen(error) from None
+        failure = alone(error)
+    if failure is not None:  # raised out here: in there, the caught one would be its context
+        raise failure
 
 
 async def answer(work: Callable[[], Awaitable[Answer]], headers: Mapping[str, str]) -> Answer:

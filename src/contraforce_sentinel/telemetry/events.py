@@ -46,6 +46,21 @@ def quieten_libraries() -> None:
     """Let the libraries below log what a person has to know, and nothing of what they read."""
     for name, level in _LEVELS.items():
         logging.getLogger(name).setLevel(level)
+    logging.getLogger("asyncio").addFilter(_tell_in_our_words)  # once, however often it is called
+
+
+def _tell_in_our_words(record: logging.LogRecord) -> bool:
+    """Change what asyncio logs of an error that nobody waits for: its text and its causes' may quote answers.
+
+    Always true: no record is dropped.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, Exception):
+        from contraforce_sentinel.domain.errors import in_our_words  # noqa: PLC0415 - indexing does without
+
+        record.msg, record.args = f"an error in the background: {in_our_words(error)}", ()
+        record.exc_info = record.exc_text = None
+    return True
 
 
 def correlation(headers: Mapping[str, str]) -> dict[str, str]:
