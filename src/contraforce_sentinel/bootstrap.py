@@ -78,7 +78,7 @@ class App:
         """The use case."""
         from contraforce_sentinel.use_cases.linking import TicketLinking
 
-        return TicketLinking(
+        linking = TicketLinking(
             workspaces=self.workspaces,
             contraforce=self.contraforce,
             sentinel=self.sentinel,
@@ -87,6 +87,8 @@ class App:
             ticket_url_templates=self.settings.ticket_url_templates,
             clock=_now,
         )
+        self._resources.push_async_callback(linking.finish)
+        return linking
 
     @cached_property
     def contraforce(self) -> "ContraForce":

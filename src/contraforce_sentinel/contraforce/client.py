@@ -7,7 +7,7 @@ here and in `tickets`, marked "our reading".
 import json
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +20,7 @@ from pydantic import SecretStr, ValidationError
 from contraforce_sentinel.contraforce.tickets import AmbiguousTicket, LinkAnswer
 from contraforce_sentinel.domain.errors import (
     NoTicketYet,
+    StaleLink,
     Unforeseen,
     Upstream,
     UpstreamError,
@@ -71,14 +72,22 @@ class ContraForce:
         self._base_url = base_url
 
     async def link_ticket(
-        self, workspace_id: UUID, incident_id: IncidentId, *, number: str, ticket_id: str | None, until: float
+        self,
+        workspace_id: UUID,
+        incident_id: IncidentId,
+        *,
+        number: str,
+        ticket_id: str | None,
+        until: float,
+        before_each: Callable[[], None],
     ) -> LinkedTicket:
         """Link the incident to its ticket, creating one if it has none, or to the ticket `ticket_id`.
 
         Not idempotent as far as is documented: a second call may create a second ticket. `incident.id` is
         the incident's name, `incident.workspaceId` the ContraForce workspace again (our reading). Raises
         `UpstreamError`; `ambiguous` is true where the call may have had its effect. Raises `Unforeseen` for
-        anything else; `ticket_at_risk` is true where a 2xx had come.
+        anything else; `ticket_at_risk` is true where a 2xx had come. `before_each` is called before each
+        request is handed on; that it raises `StaleLink` ends the tries.
         """
         url = f"{self._base_url}/workspaces/{workspace_id}/tickets/link"
         content = {
@@ -94,6 +103,7 @@ class ContraForce:
 
         async def post() -> LinkedTicket:
             nonlocal has_answered
+            before_each()
             answer = await self._send("POST", url, content)
             has_answered = answer.is_success
             if not has_answered:
@@ -102,7 +112,7 @@ class ContraForce:
 
         try:
             return await call_with_retries(post, upstream=Upstream.CONTRAFORCE, until=until, idempotent=False)
-        except UpstreamError:
+        except (UpstreamError, StaleLink):
             raise
         except Exception as error:
             raise Unforeseen(error, ticket_at_risk=has_answered) from error

@@ -30,6 +30,14 @@ from contraforce_sentinel.domain.tickets import Ticket
 LEASE: Final = timedelta(minutes=3)
 """How long a claim holds: a request's 20 s, the store's waits, and a minute of difference between clocks."""
 
+CLOCKS_APART: Final = timedelta(minutes=1)
+"""How far the clocks of two workers may differ without any promise being broken."""
+
+LONGEST_EFFECT: Final = timedelta(seconds=20)
+"""How long a request that was handed on may take to have its effect: all requests of a delivery have that."""
+
+LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
+
 MAX_STEPS: Final = 20
 """How much of its history a record keeps: 4 KB of the 64 KB that a property of Azure Tables may have."""
 
@@ -79,8 +87,8 @@ class Link(Record):
 
     `attempts` counts every claim; `failures` those in a row that ended with the present `reason`, which
     lasts since `failing_since`. A link is due when `next_try_at` has come; before `not_before`, which only
-    an upstream's `Retry-After` sets, nobody may try. `requested_customer_id` is the workspace GUID of the
-    body that asked for `requested_ticket_id`. `history` is where attempts left the link, oldest first, no
+    an upstream's `Retry-After` sets, nobody may try. `requested_ticket_id` is the ticket
+    that a caller asked for. `history` is where attempts left the link, oldest first, no
     more than `MAX_STEPS`. `version` is the store's, for compare-and-set.
     """
 
@@ -89,7 +97,6 @@ class Link(Record):
     state: LinkState = LinkState.PENDING
     ticket: Ticket | None = None
     requested_ticket_id: str | None = None
-    requested_customer_id: str | None = None
     reason: str | None = None
     code: str | None = None
     fields: tuple[str, ...] = ()
@@ -121,28 +128,26 @@ class Link(Record):
         return self.model_copy(update={"history": (*before, now)[-MAX_STEPS:]})
 
     def is_busy(self, now: datetime) -> bool:
-        """Whether a worker holds the link."""
-        return self.lease is not None and self.lease.until > now
+        """Whether a worker holds the link; a lease longer than any was written by a clock that was wrong."""
+        return self.lease is not None and now < self.lease.until <= now + LEASE + CLOCKS_APART
+
+    def may_act(self, now: datetime) -> bool:
+        """Whether the holder may hand on a request: it has its effect before anybody else takes over."""
+        return self.is_busy(now + LONGEST_EFFECT + CLOCKS_APART)
 
     def is_claimable(self, now: datetime) -> bool:
         """Whether a worker may take the link now."""
         if self.state in {LinkState.LINKED, LinkState.DEAD} or self.is_busy(now):
             return False
-        return self.not_before is None or self.not_before <= now
+        return self.not_before is None or not now < self.not_before <= now + LONGEST_RETRY_AFTER
 
-    def requesting(self, ticket_id: str | None, *, customer_id: str | None, now: datetime) -> Self:
+    def requesting(self, ticket_id: str | None, *, now: datetime) -> Self:
         """A caller asks for a certain ticket: kept while no worker is at it and no ticket is known."""
         if ticket_id in {None, self.requested_ticket_id} or self.is_busy(now) or self.ticket:
             return self
         if self.state is LinkState.DEAD:
             return self
-        return self._after(now, requested_ticket_id=ticket_id, requested_customer_id=customer_id)
-
-    def with_request_of(self, customer_id: str) -> Self:
-        """Forget a requested ticket that came, before that could be seen, in a body of another workspace."""
-        if (self.requested_customer_id or customer_id).lower() == customer_id.lower():
-            return self
-        return self.model_copy(update={"requested_ticket_id": None, "requested_customer_id": None})
+        return self._after(now, requested_ticket_id=ticket_id)
 
     def claimed(self, *, owner: str, now: datetime) -> Self:
         """One worker works on it; if that worker dies, the link is due when its lease ends."""

@@ -20,7 +20,7 @@ MAX_TICKET_ID_LENGTH: Final = 128
 _MAX_PLACES: Final = 5
 _SPELLINGS: Final = {
     name.lower(): name
-    for name in ("incidentArmId", "incidentNumber", "labelName", "ticketId", "workspaceId", "workspaceInfo")
+    for name in ("incidentArmId", "incidentNumber", "labelName", "ticketId", "workspaceInfo")
 }
 _JSON_CONTENT_TYPE: Final = re.compile(
     r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.ASCII | re.IGNORECASE
@@ -134,7 +134,6 @@ class _Payload(_CaseInsensitive):
     object: _Object | None = None
     incident_arm_id: str | None = Field(None, alias="incidentarmid")
     workspace_info: _WorkspaceInfo | None = Field(None, alias="workspaceinfo")
-    customer_id: str | None = Field(None, alias="workspaceid")
     ticket_id: Annotated[str, Field(pattern=rf"^[^\x00-\x1f\x7f]{{0,{MAX_TICKET_ID_LENGTH}}}$")] | None = (
         Field(None, alias="ticketid")
     )
@@ -151,7 +150,6 @@ class _Payload(_CaseInsensitive):
             incident_id=incident_id,
             incident=self._incident(incident_id),
             ticket_id=self.ticket_id or None,
-            customer_id=self.customer_id or None,
         )
 
     def _incident(self, incident_id: IncidentId) -> Incident | None:

@@ -167,7 +167,7 @@ class Reconciler:
 
     async def _try(self, link: Link, incident: Incident | None, run: _Run) -> None:
         run.tried += 1
-        delivery = Delivery(incident_id=link.incident_id, incident=incident)
+        delivery = Delivery(incident_id=link.incident_id, incident=incident, is_confirmed=True)
         try:
             outcome = await self._linking.link(delivery, trigger="timer", known=link)
         except Exception as error:  # noqa: BLE001 - it is this incident's alone
@@ -211,13 +211,13 @@ class Reconciler:
                     run.discovered += 1
             created = [incident.created_at for incident in page if incident.created_at]
             if created and has_all:  # everything up to here is in the store now
-                await self._store.move_watermark(workspace, max(created))
+                await self._store.move_watermark(workspace, min(max(created), run.started_at))
             if run.is_over():
                 break
         return has_all
 
     async def _sees_since(self, workspace: WorkspaceId) -> datetime:
-        """Return from which creation time on discovery looks at incidents.
+        """Return from which creation time on discovery looks at incidents; never one that lies ahead.
 
         The first time sets the watermark: else an outage from then on would move the start with the clock.
         """
@@ -225,7 +225,7 @@ class Reconciler:
         if watermark is None:
             watermark = self._clock() - self._lookback + OVERLAP
             await self._store.move_watermark(workspace, watermark)
-        return watermark - OVERLAP
+        return min(watermark, self._clock()) - OVERLAP
 
     async def _record(self, incident: Incident) -> bool:
         """Store a link for an incident; say whether it is to be worked on."""
