@@ -271,6 +271,8 @@ class TestLinkAndShow:
         done = await shell.run("show", incident.arm_id)
         assert done.code == 0
         assert re.search(r"^reason +not-ingested-yet \(NOT_FOUND\)$", done.out, re.MULTILINE)
+        replay = "contraforce-sentinel replay --state dead --reason not-ingested-yet"
+        assert re.search(rf"^next +{replay}$", done.out, re.MULTILINE)
         assert (await shell.link(incident)).code == 1
 
     async def test_an_incident_nobody_told_of_is_exit_code_1_and_makes_no_link_store(

@@ -29,6 +29,7 @@ from contraforce_sentinel.domain.errors import (
 )
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Lease, Link, LinkState
+from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.runs import TimerRun
 from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
 from contraforce_sentinel.stores import sqlite_file, table_calls
@@ -289,8 +290,8 @@ class TestEveryStore:
         names = ["a", "a-1", "a-10", "a_2", "a1", "b", "c0ffee"]
         for name in names:
             record = link(incident_id(name))
-            await inserted(store, record.skipped("closed", now=NOW) if name != "b" else record)
-        await inserted(store, link(incident_id("a", workspace="law-2")).skipped("closed", now=NOW))
+            await inserted(store, record.skipped(Reason.CLOSED, now=NOW) if name != "b" else record)
+        await inserted(store, link(incident_id("a", workspace="law-2")).skipped(Reason.CLOSED, now=NOW))
 
         pages: list[list[str]] = []
         after = ""

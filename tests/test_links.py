@@ -22,6 +22,7 @@ from contraforce_sentinel.domain.errors import (
 )
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.links import LEASE, MAX_STEPS, Lease, Link, LinkState
+from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -362,7 +363,7 @@ def test_an_unfinished_or_skipped_link_can_be_claimed(state: LinkState) -> None:
 
 
 def test_a_claim_of_a_skipped_link_brings_it_back() -> None:
-    skipped = claimed().skipped("closed", now=NOW)
+    skipped = claimed().skipped(Reason.CLOSED, now=NOW)
 
     again = skipped.claimed(owner="two", now=NOW + HOUR)
 
@@ -378,7 +379,7 @@ def test_a_claim_of_a_link_with_a_ticket_owes_only_the_comment() -> None:
 
 FINISHERS: dict[str, Callable[[Link], Link]] = {
     "linked": lambda record: record.linked(now=NOW),
-    "skipped": lambda record: record.skipped("redirected", now=NOW),
+    "skipped": lambda record: record.skipped(Reason.REDIRECTED, now=NOW),
     "dead": lambda record: record.failed(
         UpstreamRejected("no", upstream=Upstream.CONTRAFORCE), now=NOW, jitter=0.5
     ),
@@ -396,7 +397,7 @@ def test_a_finished_link_has_no_lease_and_no_next_try(state: str) -> None:
 
 
 def test_a_skipped_link_says_why() -> None:
-    assert claimed().skipped("redirected", now=NOW).reason == "redirected"
+    assert claimed().skipped(Reason.REDIRECTED, now=NOW).reason == "redirected"
 
 
 # The record as stored
@@ -512,7 +513,7 @@ class LinkLife(RuleBasedStateMachine):
     @precondition(lambda self: self.is_held())
     @rule()
     def skip(self) -> None:
-        self.keeps_ticket(self.link.skipped("closed", now=self.now))
+        self.keeps_ticket(self.link.skipped(Reason.CLOSED, now=self.now))
 
     @precondition(lambda self: self.is_held())
     @rule(

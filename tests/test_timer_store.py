@@ -20,6 +20,7 @@ from contraforce_sentinel.domain.errors import (
 )
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
 from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
 from contraforce_sentinel.stores.entities import key
@@ -97,7 +98,7 @@ async def test_expired_are_old_linked_and_skipped_records_of_the_workspace(store
     await add(
         store,
         aged("linked").linked(now=NOW),
-        aged("skipped").skipped("closed", now=NOW),
+        aged("skipped").skipped(Reason.CLOSED, now=NOW),
         aged("dead").failed(refusal, now=NOW, jitter=0),
         aged("pending").model_copy(update={"next_try_at": NOW}),
         aged("elsewhere", OTHER).linked(now=NOW),

@@ -192,6 +192,18 @@ BEFORE_THE_TICKET: dict[str, tuple[Operation, Fault, str, int]] = {
         202,
     ),
     "workspace 404": ("arm.workspace", faults.arm_error(404, "NotFound"), "workspace-not-found", 202),
+    "workspace 400": (
+        "arm.workspace",
+        faults.arm_error(400, "InvalidApiVersionParameter"),
+        "resource-manager-rejected",
+        422,
+    ),
+    "workspace 409, which is not documented": (
+        "arm.workspace",
+        faults.arm_error(409, "Conflict"),
+        "comment-conflict",
+        422,
+    ),
     "workspace of another shape": (
         "arm.workspace",
         faults.json(200, {"properties": []}),

@@ -1,5 +1,6 @@
 """Records as operators see them: `status` of workspaces, links in a state, the whole of one link."""
 
+import shlex
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -9,6 +10,7 @@ from rich.console import Console
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.domain.incidents import WorkspaceId
 from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.reasons import Reason, explanation
 from contraforce_sentinel.edge import answers
 from contraforce_sentinel.stores.link_store import Found
 from contraforce_sentinel.telemetry.reports import report_unreadable
@@ -129,6 +131,7 @@ def show_record(console: Console, link: Link) -> None:
         ("request id", link.request_id or ""),
         ("recorded", moment(link.created_at)),
         ("changed", moment(link.updated_at)),
+        *_explained(link),
     )
     for name, text in facts:
         if text:
@@ -146,6 +149,15 @@ def show_record(console: Console, link: Link) -> None:
             for step in link.history
         )
         show_table(console, ("from", "until", "times", "state", "reason"), rows)
+
+
+def _explained(link: Link) -> Iterable[tuple[str, str]]:
+    """Say what the reason means, who acts and what to run next; nothing of a reason that is not known."""
+    found = explanation(Reason.IN_PROGRESS if link.is_busy(datetime.now(UTC)) else link.reason)
+    if found is not None:
+        yield "meaning", found.meaning
+        yield "who acts", found.who
+        yield "next", (found.command or "").replace("INCIDENT", shlex.quote(link.incident_id.arm_id))
 
 
 def _why(link: Link) -> str:

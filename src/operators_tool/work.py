@@ -17,6 +17,7 @@ from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import RecordUnreadable, StoreUnavailable, in_our_words
 from contraforce_sentinel.domain.links import Link, LinkState, Outcome
+from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.use_cases.outages import Outages
 from operators_tool.exits import Exit
 
@@ -106,7 +107,7 @@ async def link_all(
         todo = await _when_free(app, again)
     for _ in todo:
         advance()
-        tally.add(LinkState.PENDING, "in-progress")
+        tally.add(LinkState.PENDING, Reason.IN_PROGRESS)
 
 
 async def _when_free(app: App, deliveries: list[Delivery]) -> list[Delivery]:

@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Final, Self
 
 from contraforce_sentinel.domain.errors import NotAnIncident
+from contraforce_sentinel.domain.reasons import Reason
 
 MAX_ARM_ID_LENGTH: Final = 600
 
@@ -131,17 +132,17 @@ class Incident:
     created_at: datetime | None = None
 
 
-def skip_reason(incident: Incident, *, minimum: Severity) -> str | None:
+def skip_reason(incident: Incident, *, minimum: Severity) -> Reason | None:
     """Return why this incident gets no ticket link, or None if it gets one.
 
     A merged incident is closed and labelled `Redirected`; comments on it stay behind. An unknown
     severity is never below the minimum: better one comment too many than an incident missed.
     """
     if any(label.lower() == "redirected" for label in incident.labels):
-        return "redirected"
+        return Reason.REDIRECTED
     if incident.status.lower() == "closed":
-        return "closed"
+        return Reason.CLOSED
     severity = Severity.named(incident.severity)
     if severity is not None and severity < minimum:
-        return "below-minimum-severity"
+        return Reason.BELOW_MINIMUM_SEVERITY
     return None

@@ -5,7 +5,7 @@
        ├──▶ skipped (a later delivery may bring it back)
        └───────────┴──▶ dead (needs a person, who may bring it back)
 
-Every transition returns a new record. What a failure leads to is one table, `next_step`.
+Every transition returns a new record. What a failure leads to is a table, in `schedules`.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from pydantic import (
 
 from contraforce_sentinel.domain.errors import Failure
 from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.records import Record
 from contraforce_sentinel.domain.schedules import next_step
 from contraforce_sentinel.domain.tickets import Ticket
@@ -40,8 +41,6 @@ LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
 
 MAX_STEPS: Final = 20
 """How much of its history a record keeps: 4 KB of the 64 KB that a property of Azure Tables may have."""
-
-REVIVED: Final = "replayed"
 
 type Clock = Callable[[], datetime]
 
@@ -90,6 +89,8 @@ class Link(Record):
     an upstream's `Retry-After` sets, nobody may try. `requested_ticket_id` is the ticket
     that a caller asked for. `history` is where attempts left the link, oldest first, no
     more than `MAX_STEPS`. `version` is the store's, for compare-and-set.
+
+    `reason` is a `Reason`; read from a store, it may be one that only a later version knows.
     """
 
     incident_id: _ArmId
@@ -175,7 +176,7 @@ class Link(Record):
         linked = self._after(now, state=LinkState.LINKED, lease=None, next_try_at=None, **_NO_FAILURE)
         return linked.noted()
 
-    def skipped(self, reason: str, *, now: datetime) -> Self:
+    def skipped(self, reason: Reason, *, now: datetime) -> Self:
         """The incident gets no link, for a reason that lies in the incident."""
         changes = {**_NO_FAILURE, "reason": reason}
         return self._after(now, state=LinkState.SKIPPED, lease=None, next_try_at=None, **changes).noted()
@@ -183,21 +184,21 @@ class Link(Record):
     def revived(self, *, now: datetime) -> Self:
         """A person has brought a dead link back: it is due at once, its history goes on."""
         state = LinkState.TICKETED if self.ticket else LinkState.PENDING
-        changes = {**_NO_FAILURE, "reason": REVIVED}
+        changes = {**_NO_FAILURE, "reason": Reason.REPLAYED}
         return self._after(now, state=state, lease=None, next_try_at=now, **changes).noted()
 
     def failed(self, error: Failure, *, now: datetime, jitter: float) -> Self:
         """Record a failure: due again later, or dead.
 
-        `jitter` in [0, 1) spreads the wait over 80 to 120 % of it. A failure of another kind than the
-        last starts the schedule, and the time after which it gives up, anew.
+        `jitter` in [0, 1) spreads the wait. A failure of another kind than the last starts the schedule, and
+        the time after which it gives up, anew.
         """
         reason, schedule = next_step(error)
         again = reason == self.reason
         failures = self.failures + 1 if again else 1
         since = self.failing_since if again and self.failing_since else now
-        dead = schedule.give_up_after is not None and now - since >= schedule.give_up_after
-        wait = min(schedule.longest, schedule.first * 2 ** min(failures - 1, 16)) * (0.8 + 0.4 * jitter)
+        dead = schedule.is_over(now - since)
+        wait = schedule.wait(failures, jitter=jitter)
         asked = error.retry_after_seconds
         not_before = None if asked is None or dead else now + timedelta(seconds=asked)
         return self._after(

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NewType
 
 from contraforce_sentinel.domain.comments import comment_id
 from contraforce_sentinel.domain.errors import (
@@ -19,9 +19,13 @@ from contraforce_sentinel.domain.errors import (
     WorkspaceNotConfigured,
 )
 from contraforce_sentinel.domain.links import Link, LinkState, Outcome
+from contraforce_sentinel.domain.reasons import Code, Reason
 from contraforce_sentinel.domain.runs import TimerRun
 
 _RETRY_AFTER_SECONDS: Final = "30"
+
+RecordsOwn = NewType("RecordsOwn", str)
+"""A code as a record has it: a service's word, the type of an exception, or the record's reason or state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ def link_content(link: Link, *, already_linked: bool, now: datetime) -> dict[str
         "ticket": link.ticket.model_dump(mode="json") if link.ticket else None,
         "commentId": str(comment_id(link.incident_id)) if link.state is LinkState.LINKED else None,
         "alreadyLinked": already_linked,
-        "reason": "in-progress" if waiting and link.is_busy(now) else link.reason,
+        "reason": Reason.IN_PROGRESS if waiting and link.is_busy(now) else link.reason,
         "retryAt": link.next_try_at.isoformat() if link.next_try_at else None,
         "contraforceRequestId": link.request_id,
     }
@@ -65,7 +69,7 @@ def for_outcome(outcome: Outcome, *, now: datetime) -> Answer:
         return problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             f"this incident will not be linked: {reason}",
-            code=link.code or link.reason or "dead",
+            code=RecordsOwn(link.code or link.reason or link.state),
             reason=link.reason,
             requestId=link.request_id,
             fields=list(link.fields),
@@ -110,27 +114,29 @@ def for_error(error: TicketLinkError) -> Answer:  # noqa: PLR0911 - a table
     """Answer a delivery that was not accepted; the error's message says what to change."""
     match error:
         case BodyTooLarge():
-            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error), code="body-too-large")
+            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error), code=Code.BODY_TOO_LARGE)
         case NotJson():
-            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error), code="not-json")
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, str(error), code=Code.NOT_JSON)
         case WorkspaceNotConfigured():
-            return problem(HTTPStatus.FORBIDDEN, str(error), code="workspace-not-configured")
+            return problem(HTTPStatus.FORBIDDEN, str(error), code=Code.WORKSPACE_NOT_CONFIGURED)
         case TicketConflict():
-            return problem(HTTPStatus.CONFLICT, str(error), code="ticket-conflict", ticketId=error.ticket_id)
+            return problem(
+                HTTPStatus.CONFLICT, str(error), code=Code.TICKET_CONFLICT, ticketId=error.ticket_id
+            )
         case StoreUnavailable() | SettingsError():
-            code = "store-unavailable" if isinstance(error, StoreUnavailable) else "settings-refused"
+            code = Code.STORE_UNAVAILABLE if isinstance(error, StoreUnavailable) else Code.SETTINGS_REFUSED
             answer = problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), code=code)
             answer.headers["Retry-After"] = _RETRY_AFTER_SECONDS
             return answer
         case RecordUnreadable():
-            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), code="record-unreadable")
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), code=Code.RECORD_UNREADABLE)
         case Unforeseen():
-            return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), code="unexpected")
+            return problem(HTTPStatus.INTERNAL_SERVER_ERROR, str(error), code=Code.UNEXPECTED)
         case _:
-            return problem(HTTPStatus.BAD_REQUEST, str(error), code="not-an-incident")
+            return problem(HTTPStatus.BAD_REQUEST, str(error), code=Code.NOT_AN_INCIDENT)
 
 
-def problem(status: HTTPStatus, detail: str, *, code: str, **extensions: object) -> Answer:
+def problem(status: HTTPStatus, detail: str, *, code: Code | RecordsOwn, **extensions: object) -> Answer:
     """Return problem details; `code` is the word to switch on, `detail` is prose."""
     content: dict[str, object] = {
         "type": "about:blank",

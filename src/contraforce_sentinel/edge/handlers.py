@@ -18,6 +18,7 @@ from contraforce_sentinel.domain.errors import (
     in_our_words,
 )
 from contraforce_sentinel.domain.incidents import IncidentId, is_incident_name
+from contraforce_sentinel.domain.reasons import Code
 from contraforce_sentinel.edge import answers
 from contraforce_sentinel.edge.answers import Answer
 from contraforce_sentinel.edge.payloads import parse_delivery
@@ -96,13 +97,15 @@ async def _record(incident_name: str, workspace: str) -> Answer:
     candidates = [IncidentId(found, incident_name) for found in app.workspaces.named(workspace)]
     if not candidates:
         return answers.problem(
-            HTTPStatus.NOT_FOUND, "no workspace in WORKSPACES has this name", code="no-workspace"
+            HTTPStatus.NOT_FOUND, "no workspace in WORKSPACES has this name", code=Code.NO_WORKSPACE
         )
     found = [link for candidate in candidates if (link := await app.store.get(candidate)) is not None]
     if len(found) > 1:
         raise NotAnIncident("several workspaces have this name: give the workspace's ARM id instead")
     if not found:
-        return answers.problem(HTTPStatus.NOT_FOUND, "no link is recorded for this incident", code="no-link")
+        return answers.problem(
+            HTTPStatus.NOT_FOUND, "no link is recorded for this incident", code=Code.NO_LINK
+        )
     return answers.for_record(found[0], now=datetime.now(UTC))
 
 

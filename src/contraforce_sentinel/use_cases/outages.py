@@ -5,29 +5,37 @@ from typing import Final
 
 from contraforce_sentinel.domain.incidents import WorkspaceId
 from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.reasons import Reason
 
 _IN_A_ROW: Final = 3
 _WORKSPACES: Final = 3
-_OF_ALL: Final = frozenset({"contraforce-unavailable", "identity-unavailable", "identity-unauthorized"})
+_OF_ALL: Final = frozenset(
+    {Reason.CONTRAFORCE_UNAVAILABLE, Reason.IDENTITY_UNAVAILABLE, Reason.IDENTITY_UNAUTHORIZED}
+)
 _BEFORE_THE_TICKET: Final = frozenset(
     {
-        "contraforce-unavailable",
-        "contraforce-unauthorized",
-        "resource-manager-unavailable",
-        "resource-manager-unauthorized",
-        "workspace-not-found",
+        Reason.CONTRAFORCE_UNAVAILABLE,
+        Reason.CONTRAFORCE_UNAUTHORIZED,
+        Reason.RESOURCE_MANAGER_UNAVAILABLE,
+        Reason.RESOURCE_MANAGER_UNAUTHORIZED,
+        Reason.WORKSPACE_NOT_FOUND,
     }
 )
 _ALWAYS: Final = frozenset(
-    {"identity-unavailable", "identity-unauthorized", "sentinel-unavailable", "sentinel-unauthorized"}
+    {
+        Reason.IDENTITY_UNAVAILABLE,
+        Reason.IDENTITY_UNAUTHORIZED,
+        Reason.SENTINEL_UNAVAILABLE,
+        Reason.SENTINEL_UNAUTHORIZED,
+    }
 )
 _ANSWERED: Final = frozenset(
     {
-        "contraforce-malformed",
-        "contraforce-rejected",
-        "contraforce-unauthorized",
-        "no-ticket-yet",
-        "not-ingested-yet",
+        Reason.CONTRAFORCE_MALFORMED,
+        Reason.CONTRAFORCE_REJECTED,
+        Reason.CONTRAFORCE_UNAUTHORIZED,
+        Reason.NO_TICKET_YET,
+        Reason.NOT_INGESTED_YET,
     }
 )
 """ContraForce, and the identity before it, have done their work."""
