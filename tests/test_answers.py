@@ -12,8 +12,11 @@ import pytest
 from conftest import App
 
 from contraforce_sentinel.bootstrap import close_app
+from contraforce_sentinel.domain import schedules
 from contraforce_sentinel.domain.comments import comment_id
+from contraforce_sentinel.domain.errors import Upstream, UpstreamNotFound
 from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from contraforce_sentinel.transport import retries
@@ -191,26 +194,66 @@ async def test_a_refused_body_leaves_no_ticket_id_behind(app: App) -> None:
     incident = incident_of(app)
     app.sandbox.faults.plan("contraforce.link", faults.status(500))
     await app.post(incident)
-    other = {"workspaceId": "00000000-0000-4000-8000-000000000000", "ticketId": "foreign"}
+    other = {"workspaceInfo": {"WorkspaceName": "law-other"}, "ticketId": "foreign"}
     assert (await app.post({**incident.trigger_body(), **other})).status == 400
     assert (await app.post(incident)).json["status"] == "linked"
     assert [call.body["ticketId"] for call in app.sandbox.log.of("contraforce.link")] == [None, None]
 
 
-async def test_a_ticket_id_of_another_workspaces_body_is_forgotten_when_azure_can_tell(app: App) -> None:
-    """While Azure is down the contradiction cannot be seen: the delivery is recorded, with its ticket."""
-    incident = incident_of(app)
-    app.sandbox.faults.plan("arm.workspace", faults.status(503), times=None)
-    other = {"workspaceId": "00000000-0000-4000-8000-000000000000", "ticketId": "foreign"}
-    assert (await app.post({**incident.trigger_body(), **other})).status == 202
+@pytest.mark.parametrize(
+    "claimed",
+    [{"status": "Closed"}, {"severity": "Informational"}, {"labels": [{"labelName": "Redirected"}]}],
+)
+async def test_a_skip_that_only_the_body_claims_is_confirmed_by_sentinel_first(
+    app: App, monkeypatch: pytest.MonkeyPatch, claimed: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("MINIMUM_SEVERITY", "Low")
+    incident = incident_of(app, severity="High")
+    body = incident.trigger_body()
+    body["object"]["properties"] |= claimed
+    assert (await app.post(body)).json["status"] == "linked"
+
+
+async def test_a_skip_that_sentinel_cannot_confirm_now_is_recorded_and_tried_again(app: App) -> None:
+    incident = incident_of(app, status="Closed")
+    app.sandbox.faults.plan("arm.incident", faults.status(503), times=None)
+    answer = await app.post(incident)
+    assert (answer.status, answer.json["reason"]) == (202, "sentinel-unavailable")
     app.sandbox.faults.clear()
+    assert (await app.post(incident)).json["status"] == "skipped"
+    assert app.sandbox.log.count("contraforce.link") == 0
+
+
+@pytest.mark.parametrize("way", ["fields", "code", "not found"])
+async def test_a_mistyped_ticket_id_is_refused_once_and_any_other_brings_the_link_back(
+    app: App, way: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However ContraForce says that it does not know the ticket: that is not documented."""
+    for name in ("_INGESTION", "_BACKOFF"):
+        monkeypatch.setattr(schedules, name, schedules._AT_ONCE)
+XX, Upstream.CONTRAFORCE),
+        (schedules.Reason.NOT_INGESTED_YET, schedules._AT_ONCE),
+    )
+    app.sandbox.contraforce.refuses_tickets_by = way
+    incident, by_hand = incident_of(app), app.workspace.add_ticket()
+    mistyped = {**incident.trigger_body(), "ticketId": "T2026-mistyped"}
+    first, again = await app.post(mistyped), await app.post(mistyped)
+    assert [one.json["reason"] for one in (first, again)] == ["ticket-refused"] * 2
+    assert app.sandbox.log.count("contraforce.link") == 1
+    record = await app.record(incident.name, workspace=app.workspace.name)
+    assert record.json["requestedTicketId"] == "T2026-mistyped"
+    right = await app.post({**incident.trigger_body(), "ticketId": str(by_hand.id)})
+    assert (right.json["status"], right.json["ticket"]["number"]) == ("linked", by_hand.number)
+
+
+async def test_a_delivery_without_a_ticket_id_brings_back_a_link_whose_ticket_was_refused(app: App) -> None:
+    incident = incident_of(app)
+    assert (await app.post({**incident.trigger_body(), "ticketId": "T2026-mistyped"})).status == 422
     assert (await app.post(incident)).json["status"] == "linked"
-    assert [call.body["ticketId"] for call in app.sandbox.log.of("contraforce.link")] == [None]
-
-
-async def test_an_incident_that_is_skipped_by_its_body_needs_no_upstream(app: App) -> None:
-    app.sandbox.faults.plan("arm.workspace", faults.arm_error(403, "AuthorizationFailed"), times=None)
-    assert (await app.post(incident_of(app, status="Closed"))).json["status"] == "skipped"
+    assert [call.body["ticketId"] for call in app.sandbox.log.of("contraforce.link")] == [
+        "T2026-mistyped",
+        None,
+    ]
 
 
 async def test_a_ticket_id_is_compared_without_case_and_spaces(app: App) -> None:

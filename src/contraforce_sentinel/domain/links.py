@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Annotated, Final, Self
 
 from pydantic import (
@@ -21,7 +22,7 @@ from pydantic import (
     PlainSerializer,
 )
 
-from contraforce_sentinel.domain.errors import Failure
+from contraforce_sentinel.domain.errors import Failure, Upstream, UpstreamError
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.records import Record
@@ -143,12 +144,16 @@ class Link(Record):
         return self.not_before is None or not now < self.not_before <= now + LONGEST_RETRY_AFTER
 
     def requesting(self, ticket_id: str | None, *, now: datetime) -> Self:
-        """A caller asks for a certain ticket: kept while no worker is at it and no ticket is known."""
-        if ticket_id in {None, self.requested_ticket_id} or self.is_busy(now) or self.ticket:
+        """A caller asks for a certain ticket: kept while no worker is at it and no ticket is known.
+
+        Where the ticket that was asked for was refused, any other request, or none, brings the link back.
+        """
+        if ticket_id == self.requested_ticket_id or self.is_busy(now) or self.ticket:
             return self
         if self.state is LinkState.DEAD:
-            return self
-        return self._after(now, requested_ticket_id=ticket_id)
+            is_refused = self.reason == Reason.TICKET_REFUSED
+            return self.revived(now=now).requesting(ticket_id, now=now) if is_refused else self
+        return self if ticket_id is None else self._after(now, requested_ticket_id=ticket_id)
 
     def claimed(self, *, owner: str, now: datetime) -> Self:
         """One worker works on it; if that worker dies, the link is due when its lease ends."""
@@ -182,9 +187,14 @@ class Link(Record):
         return self._after(now, state=LinkState.SKIPPED, lease=None, next_try_at=None, **changes).noted()
 
     def revived(self, *, now: datetime) -> Self:
-        """A person has brought a dead link back: it is due at once, its history goes on."""
+        """A person has brought a dead link back: it is due at once, its history goes on.
+
+        A ticket that ContraForce refused is not asked for again.
+        """
         state = LinkState.TICKETED if self.ticket else LinkState.PENDING
         changes = {**_NO_FAILURE, "reason": Reason.REPLAYED}
+        if self.reason == Reason.TICKET_REFUSED:
+            changes["requested_ticket_id"] = None
         return self._after(now, state=state, lease=None, next_try_at=now, **changes).noted()
 
     def failed(self, error: Failure, *, now: datetime, jitter: float) -> Self:
@@ -198,6 +208,8 @@ class Link(Record):
         failures = self.failures + 1 if again else 1
         since = self.failing_since if again and self.failing_since else now
         dead = schedule.is_over(now - since)
+        if dead and self.requested_ticket_id and _is_about_request(error):
+            reason = Reason.TICKET_REFUSED
         wait = schedule.wait(failures, jitter=jitter)
         asked = error.retry_after_seconds
         not_before = None if asked is None or dead else now + timedelta(seconds=asked)
@@ -214,6 +226,14 @@ class Link(Record):
             not_before=not_before,
             next_try_at=None if dead else max(now + wait, not_before or now),
         ).noted()
+
+
+def _is_about_request(error: Failure) -> bool:
+    """Whether ContraForce may have refused the ticket that was asked for: how it does is not documented."""
+    refusals = {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
+    return isinstance(error, UpstreamError) and (
+        error.upstream is Upstream.CONTRAFORCE and error.status in refusals
+    )
 
 
 _NO_FAILURE: Final[dict[str, object]] = {

@@ -84,6 +84,7 @@ def for_record(link: Link, *, now: datetime) -> Answer:
     content = link_content(link, already_linked=link.state is LinkState.LINKED, now=now) | {
         "status": link.state,
         "code": link.code,
+        "requestedTicketId": link.requested_ticket_id,
         "attempts": link.attempts,
         "createdAt": link.created_at.isoformat(),
         "updatedAt": link.updated_at.isoformat(),

@@ -102,8 +102,8 @@ class TicketLinking:
                 found = await self._store.get(delivery.incident_id)
             if found is None:
                 continue
-            is_open = self._is_open(found, delivery)
             requested = found.requesting(delivery.ticket_id, now=now)
+            is_open = self._is_open(requested, delivery)
             if not is_open and requested == found:
                 return found, False
             try:
