@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import openapi
 import pytest
 import pytest_asyncio
 import stamina
@@ -15,7 +16,6 @@ import trustme
 from loops import loops, mark, marks
 
 from contraforce_sentinel.bootstrap import close_app
-from functions_host.messages import HttpAnswer
 from functions_host.worker import Worker
 from sandbox import Sandbox, SandboxIncident, SandboxWorkspace
 
@@ -71,13 +71,9 @@ class Answer:
     headers: Mapping[str, str]
     json: dict[str, Any]
 
-    @classmethod
-    def of(cls, answer: HttpAnswer) -> "Answer":
-        return cls(answer.status, answer.headers, json.loads(answer.body))
-
 
 class App:
-    """The function app as its callers see it, one workspace configured."""
+    """The function app as its callers see it, one workspace configured; all answers are documented ones."""
 
     def __init__(self, worker: Worker, sandbox: Sandbox, workspace: SandboxWorkspace) -> None:
         self.worker = worker
@@ -93,25 +89,23 @@ class App:
     ) -> Answer:
         """Deliver a body to POST /api/incidents; of an incident, its whole trigger body."""
         content = body.trigger_body() if isinstance(body, SandboxIncident) else body
-        answer = await self.worker.invoke_http(
+        return await self._ask(
             "link_incident",
             method="POST",
             url="http://localhost/api/incidents",
             headers={"Content-Type": content_type, **(headers or {})},
             body=content if isinstance(content, bytes) else json.dumps(content).encode(),
         )
-        return Answer.of(answer)
 
     async def record(self, incident_name: str, *, workspace: str | None = None) -> Answer:
         """Ask GET /api/incidents/{incidentName}/link."""
-        answer = await self.worker.invoke_http(
+        return await self._ask(
             "get_link",
             method="GET",
             url="http://localhost/api/incidents/x/link",
             params={"incidentName": incident_name},
             query={} if workspace is None else {"workspace": workspace},
         )
-        return Answer.of(answer)
 
     async def reconcile(self) -> None:
         """Let the timer run once."""
@@ -119,9 +113,12 @@ class App:
 
     async def health(self) -> Answer:
         """Ask GET /api/health."""
-        return Answer.of(
-            await self.worker.invoke_http("health", method="GET", url="http://localhost/api/health")
-        )
+        return await self._ask("health", method="GET", url="http://localhost/api/health")
+
+    async def _ask(self, function: str, **request: Any) -> Answer:
+        answer = await self.worker.invoke_http(function, **request)
+        openapi.check(function, answer.status, answer.headers, answer.body)
+        return Answer(answer.status, answer.headers, json.loads(answer.body))
 
 
 @pytest_asyncio.fixture

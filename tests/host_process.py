@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+import openapi
+
 APPS = Path(__file__).parent / "functions_host" / "apps"
 DEADLINE_SECONDS = 30.0
 FUNCTION_KEY, MASTER_KEY = "the-function-key", "the-master-key"
@@ -107,6 +110,17 @@ def run_host(
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def client_of_the_app(base_url: str = "") -> httpx.AsyncClient:
+    """Return a client with the function key, to which an undocumented answer is an error."""
+    return httpx.AsyncClient(
+        base_url=base_url,
+        headers={"x-functions-key": FUNCTION_KEY},
+        timeout=60,
+        trust_env=False,
+        event_hooks={"response": [openapi.check_response]},
+    )
 
 
 def run_sample(directory: Path, **settings: str) -> contextlib.AbstractContextManager[HostProcess]:

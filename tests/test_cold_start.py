@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+import openapi
 import pytest
 from conftest import ROOT
 
@@ -20,6 +21,13 @@ from functions_host.worker import Worker
 def loaded():
     return {name for name in sys.modules if name.split(".")[0] not in sys.stdlib_module_names}
 
+def built():
+    from contraforce_sentinel.contraforce.ticket_systems import TICKET_SYSTEMS
+    return [system.name for system in TICKET_SYSTEMS if system.model.__pydantic_complete__]
+
+def seen(answer):
+    return answer.status, dict(answer.headers), answer.body.decode()
+
 async def main():
     found = {}
     before = loaded()
@@ -27,17 +35,22 @@ async def main():
         found["index"], before = sorted(loaded() - before), loaded()
         url = "http://localhost/api"
         answer = await worker.invoke_http("health", method="GET", url=url)
-        found["health"], before = [answer.status, sorted(loaded() - before)], loaded()
+        found["health"], before = [seen(answer), sorted(loaded() - before)], loaded()
+        found["built"] = [built()]
         answer = await worker.invoke_http(
             "link_incident", method="POST", url=url, body=os.environ["BODY"].encode(),
             headers={"Content-Type": "application/json"},
         )
-        found["delivery"] = [answer.status, sorted(loaded() - before)]
+        found["delivery"] = [seen(answer), sorted(loaded() - before)]
+        found["built"].append(built())
     print(json.dumps(found))
 asyncio.run(main())
 """
 OF_INDEX: Final = {"edge", "telemetry"}
-NOT_FOR_HEALTH: Final = {"azure", "contraforce", "transport", "use_cases"}
+NOT_FOR_HEALTH: Final = {"azure", "transport", "use_cases"}
+CONTRAFORCE_OF_HEALTH: Final = "contraforce_sentinel.contraforce.ticket_systems"
+"""The settings know the names of the ticket systems."""
+
 LIBRARIES_OF_INDEX: Final = {"azure.functions", "function_app", "markupsafe", "werkzeug"}
 LIBRARIES_OF_HEALTH: Final = {
     *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
@@ -75,13 +88,18 @@ async def test_index_health_and_delivery_import_what_they_need_and_nothing_else(
     out, _ = await process.communicate()
     found = json.loads(out)
     (health, after_health), (delivery, after_delivery) = found["health"], found["delivery"]
+    openapi.check("health", *health)
+    openapi.check("link_incident", *delivery)
     assert rooms(found["index"]) == OF_INDEX
     assert packages(found["index"]) <= LIBRARIES_OF_INDEX
-    assert health == 200
+    assert health[0] == 200
     assert not rooms(after_health) & NOT_FOR_HEALTH
+    of_contraforce = {name for name in after_health if name.startswith("contraforce_sentinel.contraforce.")}
+    assert {name for name in of_contraforce if not name.startswith(CONTRAFORCE_OF_HEALTH)} == set()
     assert packages(after_health) <= LIBRARIES_OF_HEALTH
-    assert delivery == 200
+    assert delivery[0] == 200
     assert "contraforce_sentinel.stores.tables" not in after_delivery
     assert "contraforce_sentinel.use_cases.reconcile" not in after_delivery
     assert {"httpx", "azure.identity", "azure.mgmt"} <= packages(after_delivery)
+    assert found["built"] == [[], [incident.workspace.system]], "models of other ticket systems were built"
     assert packages(after_delivery) & NEVER_FOR_A_DELIVERY == set()

@@ -1,7 +1,7 @@
 """The comment: what it says, its one id, and that nothing a ticket holds is ever more than text in it."""
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from html.parser import HTMLParser
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from contraforce_sentinel.contraforce.ticket_systems import NAMES, status_note
 from contraforce_sentinel.domain.comments import MAX_COMMENT_LENGTH, comment_id, comment_text, is_our_comment
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
+from contraforce_sentinel.domain.tickets import Ticket
 
 ARM_ID = (
     "/subscriptions/11111111-2222-4333-8444-555555555555/resourceGroups/rg-secops-prod"
@@ -25,13 +26,18 @@ TEMPLATE = "https://desk.example/open?id={id}&number={number}"
 
 def ticket(
     *,
-    system: TicketSystem = TicketSystem.JIRA,
+    system: str = "Jira",
     number: str = "SEC-421",
     id_: str | None = "10432",
     title: str | None = "Multiple failed sign-ins",
     status: str | None = "To Do",
 ) -> Ticket:
     return Ticket(system=system, number=number, id=id_, title=title, status=status)
+
+
+def text_of(found: Ticket, *, url_templates: Mapping[str, str]) -> str:
+    """Return the comment as the app writes it: with the note of the ticket's system."""
+    return comment_text(found, url_templates=url_templates, status_note=status_note(found.system))
 
 
 # The id
@@ -71,7 +77,7 @@ def test_another_incident_has_another_comment(other: str) -> None:
     ("system", "number", "status", "expected"),
     [
         (
-            TicketSystem.AUTOTASK,
+            "Autotask",
             "T20261123.0042",
             "8",
             (
@@ -80,7 +86,7 @@ def test_another_incident_has_another_comment(other: str) -> None:
             ),
         ),
         (
-            TicketSystem.SERVICE_NOW,
+            "ServiceNow",
             "INC0010023",
             "New",
             (
@@ -89,7 +95,7 @@ def test_another_incident_has_another_comment(other: str) -> None:
             ),
         ),
         (
-            TicketSystem.JIRA,
+            "Jira",
             "SEC-421",
             "To Do",
             (
@@ -99,20 +105,20 @@ def test_another_incident_has_another_comment(other: str) -> None:
         ),
     ],
 )
-def test_the_text_for_each_system(system: TicketSystem, number: str, status: str, expected: str) -> None:
-    assert comment_text(ticket(system=system, number=number, status=status), url_templates={}) == expected
+def test_the_text_for_each_system(system: str, number: str, status: str, expected: str) -> None:
+    assert text_of(ticket(system=system, number=number, status=status), url_templates={}) == expected
 
 
 @pytest.mark.parametrize("nothing", [None, "", " \n"])
 def test_what_a_ticket_does_not_have_is_left_out(nothing: str | None) -> None:
     assert (
-        comment_text(ticket(title=nothing, status=nothing), url_templates={})
+        text_of(ticket(title=nothing, status=nothing), url_templates={})
         == "<p><strong>Jira ticket SEC-421</strong><br>Linked by ContraForce</p>"
     )
 
 
 def test_the_number_is_a_link_with_a_template_of_its_system() -> None:
-    text = comment_text(
+    text = text_of(
         ticket(title=None, status=None), url_templates={"Jira": "https://acme.atlassian.net/browse/{number}"}
     )
 
@@ -125,30 +131,30 @@ def test_the_number_is_a_link_with_a_template_of_its_system() -> None:
 @pytest.mark.parametrize(
     ("system", "template", "id_", "href"),
     [
-        (TicketSystem.JIRA, "https://x.example/{number}", None, "https://x.example/SEC-421"),
-        (TicketSystem.JIRA, "https://x.example/{id}", "10432", "https://x.example/10432"),
-        (TicketSystem.AUTOTASK, TEMPLATE, "7", "https://desk.example/open?id=7&number=SEC-421"),
+        ("Jira", "https://x.example/{number}", None, "https://x.example/SEC-421"),
+        ("Jira", "https://x.example/{id}", "10432", "https://x.example/10432"),
+        ("Autotask", TEMPLATE, "7", "https://desk.example/open?id=7&number=SEC-421"),
         (
-            TicketSystem.SERVICE_NOW,
+            "ServiceNow",
             "https://x.example/{id}",
             "a/../b?c&d",
             "https://x.example/a%2F..%2Fb%3Fc%26d",
         ),
-        (TicketSystem.JIRA, "https://x.example/{id}", '"><b>', "https://x.example/%22%3E%3Cb%3E"),
-        (TicketSystem.JIRA, "https://x.example/{id}/{id}", "1", "https://x.example/1/1"),
-        (TicketSystem.JIRA, "https://x.example/{id}", "{number}", "https://x.example/%7Bnumber%7D"),
+        ("Jira", "https://x.example/{id}", '"><b>', "https://x.example/%22%3E%3Cb%3E"),
+        ("Jira", "https://x.example/{id}/{id}", "1", "https://x.example/1/1"),
+        ("Jira", "https://x.example/{id}", "{number}", "https://x.example/%7Bnumber%7D"),
     ],
 )
 def test_a_link_has_the_templates_url_with_the_fields_encoded(
-    system: TicketSystem, template: str, id_: str | None, href: str
+    system: str, template: str, id_: str | None, href: str
 ) -> None:
-    text = comment_text(ticket(system=system, id_=id_), url_templates={system: template})
+    text = text_of(ticket(system=system, id_=id_), url_templates={system: template})
 
     assert read(text).hrefs == [href]
 
 
 def test_an_ampersand_of_the_template_is_written_as_html() -> None:
-    text = comment_text(ticket(), url_templates={"Jira": TEMPLATE})
+    text = text_of(ticket(), url_templates={"Jira": TEMPLATE})
 
     assert '<a href="https://desk.example/open?id=10432&amp;number=SEC-421">SEC-421</a>' in text
 
@@ -167,7 +173,7 @@ def test_an_ampersand_of_the_template_is_written_as_html() -> None:
 def test_without_a_template_that_its_fields_fill_the_number_is_plain(
     templates: dict[str, str], id_: str | None
 ) -> None:
-    text = comment_text(ticket(id_=id_), url_templates=templates)
+    text = text_of(ticket(id_=id_), url_templates=templates)
 
     assert read(text).hrefs == []
     assert "<strong>Jira ticket SEC-421</strong>" in text
@@ -288,13 +294,13 @@ def one_line(text: str) -> str:
 
 
 def assert_only_text(found: Ticket, *, template: str | None, reader: str) -> None:
-    comment = comment_text(found, url_templates={found.system: template} if template else {})
+    comment = text_of(found, url_templates={found.system: template} if template else {})
     seen = read(READERS[reader](comment))
 
     lines = [f"{found.system} ticket {found.number}"]
     lines += [f"Title: {found.title}"] if found.title else []
-    note = " (picklist value)" if found.system is TicketSystem.AUTOTASK else ""
-    lines += [f"Status when linked: {found.status}{note}"] if found.status else []
+    note = status_note(found.system)
+    lines += [f"Status when linked: {found.status}{f' ({note})' if note else ''}"] if found.status else []
     lines += ["Linked by ContraForce"]
     assert seen.text.rstrip("\n") == "\n".join(lines)
     assert seen.tags == ["p", "strong", *(["a href"] if seen.hrefs else []), *["br"] * (len(lines) - 1)]
@@ -326,7 +332,7 @@ ANY_TEXT = st.text(max_size=700) | st.lists(st.sampled_from(list(HOSTILE.values(
 )
 TICKETS = st.builds(
     Ticket,
-    system=st.sampled_from(TicketSystem),
+    system=st.sampled_from(NAMES) | ANY_TEXT.map(lambda text: text[:39] + "1"),
     number=ANY_TEXT.map(lambda text: text[:99] + "1"),
     id=st.none() | ANY_TEXT,
     title=st.none() | ANY_TEXT,
@@ -347,7 +353,7 @@ def test_the_largest_ticket_fits_into_a_comment() -> None:
     char = "\U0001f6a8"
     largest = ticket(number=char * 100, id_=char * 128, title=char * 500, status=char * 100)
 
-    text = comment_text(largest, url_templates={"Jira": "https://desk.example/{number}?" + "&" * 700})
+    text = text_of(largest, url_templates={"Jira": "https://desk.example/{number}?" + "&" * 700})
     assert len(text) > 6_000
     assert len(text) <= MAX_COMMENT_LENGTH
 
@@ -359,8 +365,8 @@ def test_the_largest_ticket_fits_into_a_comment() -> None:
 def test_what_was_written_is_recognised(text: str) -> None:
     found = ticket(number=text[:50])
 
-    assert is_our_comment(comment_text(found, url_templates={}), found)
-    assert is_our_comment(comment_text(found, url_templates={"Jira": TEMPLATE}), found)
+    assert is_our_comment(text_of(found, url_templates={}), found)
+    assert is_our_comment(text_of(found, url_templates={"Jira": TEMPLATE}), found)
 
 
 @pytest.mark.parametrize("number", ["SEC-421", "R&D <1>", "a_b*c"])
@@ -380,12 +386,12 @@ def test_another_comment_is_not_ours(message: str | None) -> None:
 )
 def test_a_number_that_is_only_a_part_of_another_is_not_ours(number: str, other: str) -> None:
     """An incident that shows SEC-421 does not show SEC-42."""
-    shown = comment_text(ticket(number=other), url_templates={})
+    shown = text_of(ticket(number=other), url_templates={})
 
     assert not is_our_comment(shown, ticket(number=number))
 
 
 def test_a_number_in_another_tickets_title_is_not_ours() -> None:
-    shown = comment_text(ticket(number="SEC-999", title="Follow-up of SEC-421"), url_templates={})
+    shown = text_of(ticket(number="SEC-999", title="Follow-up of SEC-421"), url_templates={})
 
     assert not is_our_comment(shown, ticket(number="SEC-421"))

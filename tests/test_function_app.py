@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import openapi
 import pytest
 from conftest import ROOT
 
@@ -47,12 +48,12 @@ def test_the_route_prefix_is_the_documented_one() -> None:
 def test_the_app_is_indexed_without_a_single_setting() -> None:
     """A wrong setting must be told by the health route, so it must not stop the indexing."""
     code = (
-        "import asyncio, pathlib\n"
+        "import asyncio, json, pathlib\n"
         "from functions_host.worker import Worker\n"
         "async def main():\n"
         "    async with await Worker.start(pathlib.Path('.')) as worker:\n"
         "        answer = await worker.invoke_http('health', method='GET', url='http://localhost/api/health')\n"
-        "        print(answer.status, answer.body.decode())\n"
+        "        print(json.dumps([answer.status, dict(answer.headers), answer.body.decode()]))\n"
         "asyncio.run(main())\n"
     )
     names = ("CONTRAFORCE_", "WORKSPACES", "LINK_STORE")
@@ -61,8 +62,9 @@ def test_the_app_is_indexed_without_a_single_setting() -> None:
         [sys.executable, "-c", code], cwd=ROOT, env=bare, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    status, _, body = done.stdout.partition(" ")
-    assert status == "503"
+    status, headers, body = json.loads(done.stdout)
+    openapi.check("health", status, headers, body)
+    assert status == 503
     assert set(json.loads(body)["settings"]) == {
         "CONTRAFORCE_CLIENT_ID",
         "CONTRAFORCE_CLIENT_SECRET",

@@ -31,7 +31,7 @@ from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Lease, Link, LinkState
 from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.runs import TimerRun
-from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
+from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.stores import sqlite_file, table_calls
 from contraforce_sentinel.stores.entities import key, version_of
 from contraforce_sentinel.stores.link_store import LinkStore
@@ -58,7 +58,7 @@ FULL = link(
     incident_number="3177",
     state=LinkState.TICKETED,
     ticket=Ticket(
-        system=TicketSystem.SERVICE_NOW,
+        system="ServiceNow",
         number="INC0010023",
         id="9d385017c611228701d22104cc95c371",
         title="Anmeldung fehlgeschlagen: \U0001f6a8 日本語 'quoted' \"; DROP TABLE links; --",

@@ -14,7 +14,7 @@ from uuid import UUID
 import httpx
 import pytest
 from conftest import ROOT, App
-from host_process import FUNCTION_KEY, HostProcess, run_host
+from host_process import HostProcess, client_of_the_app, run_host
 
 from contraforce_sentinel.bootstrap import close_app
 from sandbox import Operation, Sandbox, SandboxIncident, faults
@@ -64,14 +64,7 @@ async def deliver_to_both(
 ) -> AsyncIterator[httpx.Response]:
     """POST every incident to every host at the same time."""
     async with AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(
-                httpx.AsyncClient(
-                    base_url=host.base_url, headers={"x-functions-key": FUNCTION_KEY}, timeout=60
-                )
-            )
-            for host in hosts
-        ]
+        clients = [await stack.enter_async_context(client_of_the_app(host.base_url)) for host in hosts]
         calls = [
             client.post("/api/incidents", json=incident.trigger_body())
             for incident in incidents

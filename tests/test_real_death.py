@@ -28,7 +28,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from conftest import ROOT
-from host_process import FUNCTION_KEY, MASTER_KEY, HostProcess, run_host, with_leases_of
+from host_process import MASTER_KEY, HostProcess, client_of_the_app, run_host, with_leases_of
 from store_fixtures import AZURITE, table_transport
 
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
@@ -118,9 +118,8 @@ class Fleet:
             "LINK_STORE": link_store,
             "RECONCILE_SCHEDULE": "0 0 0 1 1 *",
         }
-        headers = {"x-functions-key": FUNCTION_KEY}
         with ExitStack() as processes:
-            async with httpx.AsyncClient(headers=headers, timeout=60, trust_env=False) as http:
+            async with client_of_the_app() as http:
                 yield cls(sandbox, store, settings, directory, lease_seconds, http, processes)
 
     async def start(self, instance: Instance) -> Instance:

@@ -9,92 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
+from ticket_examples import example, stem
 
-from contraforce_sentinel.contraforce.tickets import (
-    AmbiguousTicket,
-    AutotaskTicket,
-    JiraTicket,
-    LinkAnswer,
-    LinkData,
-    ServiceNowTicket,
-)
-from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
+from contraforce_sentinel.contraforce.envelope import AmbiguousTicket, LinkAnswer, LinkData
+from contraforce_sentinel.contraforce.ticket_systems import TICKET_SYSTEMS
+from contraforce_sentinel.contraforce.ticket_systems.autotask import AutotaskTicket
+from contraforce_sentinel.contraforce.ticket_systems.jira import JiraTicket
+from contraforce_sentinel.contraforce.ticket_systems.service_now import ServiceNowTicket
+from contraforce_sentinel.domain.tickets import Ticket
 
-# The published example of `v2-link-ticket` with realistic values, one ticket object per system.
-AUTOTASK: dict[str, Any] = {
-    "id": 174523,
-    "companyId": 29761,
-    "projectId": 812,
-    "assignedResourceId": 30885,
-    "assignedResourceRoleId": 29683,
-    "billingCodeId": 29684,
-    "categoryId": 3,
-    "number": "T20261123.0042",
-    "type": 2,
-    "title": "Multiple failed sign-ins followed by success",
-    "description": "Five or more failed sign-ins, then a success.",
-    "priority": "High",
-    "status": 8,
-    "queueId": 29683354,
-    "dueDateTime": "2026-11-24T05:31:56Z",
-    "notes": [
-        {"id": 991, "description": "Created by ContraForce", "ticketId": 174523, "title": "Incident 3177"}
-    ],
-}
-SERVICE_NOW: dict[str, Any] = {
-    "id": "9d385017c611228701d22104cc95c371",
-    "description": "Five or more failed sign-ins, then a success.",
-    "shortDescription": "Multiple failed sign-ins followed by success",
-    "number": "INC0010023",
-    "state": "New",
-    "urgency": "High",
-    "comments": [
-        {
-            "sysId": "0c5f3cece1b12010f877971dea0b1449",
-            "elementId": "9d385017c611228701d22104cc95c371",
-            "value": "Created by ContraForce",
-            "createdOn": "2026-11-23T05:31:56Z",
-            "createdBy": "contraforce.integration",
-            "element": "comments",
-        }
-    ],
-}
-JIRA: dict[str, Any] = {
-    "id": "10432",
-    "description": "Five or more failed sign-ins, then a success.",
-    "summary": "Multiple failed sign-ins followed by success",
-    "number": "SEC-421",
-    "currentStatus": {"id": "10001", "name": "To Do"},
-    "priority": {"id": "2", "name": "High"},
-    "assignee": {"accountId": "5b10a2844c20165700ede21g", "displayName": "Sam Analyst", "active": True},
-    "project": {"id": "10000", "name": "Security", "key": "SEC"},
-    "issueType": {"id": "10004", "name": "Incident", "projectId": "10000", "subtask": False},
-    "requestType": {"id": "25", "name": "Report an incident"},
-    "labels": ["sentinel", "contraforce"],
-    "availablePriorities": [{"id": "2", "name": "High"}, {"id": "3", "name": "Medium"}],
-    "availableStatuses": [{"id": "10001", "name": "To Do"}, {"id": "10002", "name": "Done"}],
-}
-OBJECTS = {"autotaskTicket": AUTOTASK, "serviceNowTicket": SERVICE_NOW, "jiraTicket": JIRA}
-MODELS: dict[str, type[AutotaskTicket | ServiceNowTicket | JiraTicket]] = {
-    "autotaskTicket": AutotaskTicket,
-    "serviceNowTicket": ServiceNowTicket,
-    "jiraTicket": JiraTicket,
-}
-TYPES = {"autotaskTicket": "Autotask", "serviceNowTicket": "ServiceNow", "jiraTicket": "Jira"}
-TITLE = "Multiple failed sign-ins followed by success"
-TICKETS = {
-    "autotaskTicket": Ticket(
-        system=TicketSystem.AUTOTASK, number="T20261123.0042", id="174523", title=TITLE, status="8"
-    ),
-    "serviceNowTicket": Ticket(
-        system=TicketSystem.SERVICE_NOW,
-        number="INC0010023",
-        id="9d385017c611228701d22104cc95c371",
-        title=TITLE,
-        status="New",
-    ),
-    "jiraTicket": Ticket(system=TicketSystem.JIRA, number="SEC-421", id="10432", title=TITLE, status="To Do"),
-}
+OBJECTS = {system.field: example(stem(system)).published for system in TICKET_SYSTEMS}
+TICKETS = {system.field: example(stem(system)).kept for system in TICKET_SYSTEMS}
+MODELS = {system.field: system.model for system in TICKET_SYSTEMS}
+TYPES = {system.field: system.name for system in TICKET_SYSTEMS}
+AUTOTASK, SERVICE_NOW, JIRA = (example(name).published for name in ("autotask", "service_now", "jira"))
 FIELDS = [(name, field) for name, ticket in OBJECTS.items() for field in ticket if field != "number"]
 EVERY_SYSTEM = pytest.mark.parametrize("name", OBJECTS)
 
@@ -365,7 +293,7 @@ def test_an_answer_without_data_is_refused(document: object) -> None:
 @EVERY_SYSTEM
 def test_control_and_bidi_characters_never_reach_the_ticket(name: str) -> None:
     """A newline or an override of the writing direction would change what a log or a comment shows."""
-    title = {"autotaskTicket": "title", "serviceNowTicket": "shortDescription", "jiraTicket": "summary"}[name]
+    title = next(field for field, value in OBJECTS[name].items() if value == TICKETS[name].title)
 
     ticket = ticket_of(answer(name, number=" A\n\x00\u202e1\u2066 ", **{title: "one\r\n\ttwo\u2028 3\x7f"}))
 

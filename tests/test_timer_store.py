@@ -22,7 +22,7 @@ from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link, LinkState
 from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
-from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
+from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.stores.entities import key
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
@@ -30,7 +30,7 @@ from contraforce_sentinel.stores.tables import TableLinkStore
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ONE = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-one")
 OTHER = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-other")
-TICKET = Ticket(system=TicketSystem.JIRA, number="SEC-1")
+TICKET = Ticket(system="Jira", number="SEC-1")
 
 
 def link(*, workspace: WorkspaceId = ONE, name: str | None = None, due: datetime | None = NOW) -> Link:

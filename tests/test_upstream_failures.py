@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from contraforce_sentinel.azure import identity
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.contraforce.client import open_contraforce_connections
+from contraforce_sentinel.contraforce.ticket_systems import NAMES
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from sandbox import Operation, faults
 from sandbox.faults import Fault
@@ -441,10 +442,10 @@ async def test_a_code_that_is_not_a_word_reaches_neither_answer_nor_record(app: 
     assert all("jane.doe" not in json.dumps(answer.json) for answer in seen)
 
 
-@pytest.mark.parametrize("system", ["Autotask", "ServiceNow", "Jira"])
+@pytest.mark.parametrize("system", NAMES)
 @pytest.mark.parametrize("digits", [False, True])
-async def test_all_three_ticket_systems_integers_as_digits_or_not(
-    app: App, system: Any, *, digits: bool, monkeypatch: pytest.MonkeyPatch
+async def test_every_ticket_system_integers_as_digits_or_not(
+    app: App, system: str, *, digits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = app.sandbox.add_workspace(name=f"law-{system.lower()}", system=system)
     monkeypatch.setenv("WORKSPACES", app.sandbox.environment()["WORKSPACES"])

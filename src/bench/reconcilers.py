@@ -19,7 +19,7 @@ from contraforce_sentinel.azure.sentinel import PAGE_SIZE
 from contraforce_sentinel.bootstrap import App, build
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.links import Link
-from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
+from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.settings import Settings
 
 KILOBYTES_IN_MEGABYTE: Final = 1024
@@ -43,7 +43,7 @@ async def measured(work: Callable[[], Awaitable[object]]) -> dict[str, float]:
 async def fill(app: App, incidents: list[str]) -> None:
     """Put a linked record for each incident into the store."""
     now = datetime.now(UTC)
-    ticket = Ticket(system=TicketSystem.AUTOTASK, number="T20261123.0042", id="42")
+    ticket = Ticket(system="Autotask", number="T20261123.0042", id="42")
     links = [
         Link(
             incident_id=IncidentId.parse(arm_id),

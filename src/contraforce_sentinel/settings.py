@@ -19,6 +19,7 @@ from pydantic import (
     field_validator,
 )
 
+from contraforce_sentinel.contraforce.ticket_systems import NAMES
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.errors import RefusedValue, SettingsError
 from contraforce_sentinel.domain.incidents import Severity
@@ -121,8 +122,8 @@ class Settings(BaseModel):
     ticket_url_templates: Annotated[dict[str, str], BeforeValidator(_json_or_file)] = Field(
         {},
         description=(
-            "JSON object: per ticket system (`Autotask`, `ServiceNow`, `Jira`) a URL with `{id}` or "
-            "`{number}`, to make the ticket number clickable."
+            f"JSON object: per ticket system ({', '.join(f'`{name}`' for name in NAMES)}) "
+            "a URL with `{id}` or `{number}`, to make the ticket number clickable."
         ),
     )
 
@@ -156,8 +157,9 @@ class Settings(BaseModel):
     @classmethod
     def _refuse_useless_templates(cls, value: dict[str, str]) -> dict[str, str]:
         for system, template in value.items():
-            if system not in {"Autotask", "ServiceNow", "Jira"}:
-                raise RefusedValue("has a key that is not Autotask, ServiceNow or Jira")
+            if system not in NAMES:
+                *others, last = NAMES
+                raise RefusedValue(f"has a key that is not {', '.join(others)} or {last}")
             filled = template.replace("{id}", "0").replace("{number}", "0")
             if filled == template or _TICKET_URL.fullmatch(filled) is None:
                 raise RefusedValue(

@@ -8,10 +8,12 @@ from sandbox.limits import SentinelLimits
 from sandbox.planted import PLANTED_SECRET
 from sandbox.requestlog import LoggedRequest, Operation
 from sandbox.server import Sandbox
-from sandbox.tickets import Ticket, TicketSystem
+from sandbox.ticket_systems import TICKET_SYSTEMS
+from sandbox.ticket_systems.model import Ticket
 
 __all__ = [
     "PLANTED_SECRET",
+    "TICKET_SYSTEMS",
     "LoggedRequest",
     "Operation",
     "Sandbox",
@@ -20,5 +22,4 @@ __all__ = [
     "SentinelLimits",
     "StoredComment",
     "Ticket",
-    "TicketSystem",
 ]

@@ -1,4 +1,4 @@
-"""Pure: the error bodies and time formats of the two vendors."""
+"""Pure: the error bodies, time and number formats of the two vendors."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -71,3 +71,12 @@ def reason(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return f"Status {status}"
+
+
+def integers_as_strings(value: Any) -> Any:
+    """Return the JSON with each integer as a string of digits, which the vendor allows."""
+    if isinstance(value, dict):
+        return {name: integers_as_strings(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [integers_as_strings(part) for part in value]
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

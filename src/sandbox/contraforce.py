@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NoReturn
 from uuid import UUID, uuid4
 
-from sandbox.bodies import PROBLEM_JSON, problem_details, seven_digits, utc_now
+from sandbox.bodies import PROBLEM_JSON, integers_as_strings, problem_details, seven_digits, utc_now
 from sandbox.planted import planted
 from sandbox.requestlog import LoggedRequest
 from sandbox.service import Answer, RefusedError, Route, StandIn
-from sandbox.tickets import Ticket, TicketSystem, envelope_data, integers_as_strings, make_ticket
+from sandbox.ticket_systems import envelope_data, make_ticket
+from sandbox.ticket_systems.model import Ticket
 
 BASE_PATH: Final = "/api/v2"
 SOURCES: Final = ("Sentinel", "DefenderXDR", "QRadar", "Splunk", "CrowdStrike", "SentinelOne")
@@ -60,7 +61,7 @@ class ContraForce(StandIn):
         self.client_id = str(uuid4())
         self.client_secret = planted("contraforce-secret")
         self.credentials: set[tuple[str, str]] = {(self.client_id, self.client_secret)}
-        self.workspaces: dict[str, TicketSystem] = {}
+        self.workspaces: dict[str, str] = {}
         self.links: dict[IncidentKey, Ticket] = {}
         self.created: list[Ticket] = []
         self.titles: dict[IncidentKey, str] = {}
@@ -69,7 +70,7 @@ class ContraForce(StandIn):
         self.integers_as_strings = False
         self.refuses_tickets_by: RefusesTicketsBy = "fields"
         self._tickets: dict[tuple[str, str], Ticket] = {}
-        self._sequences: Counter[TicketSystem] = Counter()
+        self._sequences: Counter[str] = Counter()
 
     @property
     def api_url(self) -> str:

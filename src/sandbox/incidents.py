@@ -9,7 +9,7 @@ from uuid import uuid4
 from sandbox import triggers
 from sandbox.bodies import JsonObject, trimmed_time, utc_now
 from sandbox.contraforce import ContraForce, IncidentKey
-from sandbox.tickets import Ticket, TicketSystem
+from sandbox.ticket_systems.model import Ticket
 
 Severity = Literal["Informational", "Low", "Medium", "High"]
 Status = Literal["New", "Active", "Closed"]
@@ -150,7 +150,7 @@ class SandboxWorkspace:
 
     contraforce: ContraForce = field(repr=False)
     name: str
-    system: TicketSystem
+    system: str
     subscription: str
     resource_group: str
     location: str = "westeurope"

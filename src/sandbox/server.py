@@ -22,7 +22,7 @@ from sandbox.requestlog import RequestLog
 from sandbox.resource_manager import ResourceManager
 from sandbox.service import Service, StandIn
 from sandbox.table_service import TableService
-from sandbox.tickets import TicketSystem
+from sandbox.ticket_systems import named
 
 ADDRESS: Final = "127.0.0.1"
 NAME: Final = "localhost"
@@ -90,15 +90,18 @@ class Sandbox:
         self,
         *,
         name: str = "law-sentinel-prod",
-        system: TicketSystem = "Autotask",
+        system: str = "Autotask",
         subscription: str = SUBSCRIPTION,
         resource_group: str = RESOURCE_GROUP,
     ) -> SandboxWorkspace:
-        """Create a workspace in Azure and its counterpart in ContraForce. A taken ARM id: ValueError."""
+        """Create a workspace in Azure and its counterpart in ContraForce.
+
+        Raises `ValueError` for an ARM id that is taken and for a ticket system that the sandbox has not.
+        """
         workspace = SandboxWorkspace(
             contraforce=self.contraforce,
             name=name,
-            system=system,
+            system=named(system).name,
             subscription=subscription,
             resource_group=resource_group,
         )

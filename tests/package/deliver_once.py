@@ -26,7 +26,8 @@ async def main(folder: Path, body: bytes) -> None:
         json.dumps(
             {
                 "status": answer.status,
-                "body": json.loads(answer.body),
+                "headers": dict(answer.headers),
+                "body": answer.body.decode(),
                 "functions": functions,
                 "files": {name: str(Path(file).resolve()) for name, file in files.items() if file},
             }

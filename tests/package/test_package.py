@@ -13,6 +13,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import multidict
+import openapi
 import pytest
 from conftest import ROOT
 
@@ -131,8 +132,8 @@ async def test_the_package_alone_is_indexed_and_links_an_incident(
     assert process.returncode == 0, process.stderr
     said = json.loads(process.stdout)
     assert said["functions"] == ["get_link", "health", "link_incident", "reconcile"]
-    assert said["status"] == 200, said["body"]
-    assert said["body"]["status"] == "linked"
+    openapi.check("link_incident", said["status"], said["headers"], said["body"])
+    assert (said["status"], json.loads(said["body"])["status"]) == (200, "linked"), said["body"]
     assert len(incident.comments) == 1
     homes = (package.resolve(), clean_python.parents[1].resolve(), host_alone.resolve(), script)
     library = Path(sysconfig.get_paths()["stdlib"]).resolve()

@@ -9,16 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from sandbox import PLANTED_SECRET, Sandbox, SandboxIncident, SandboxWorkspace, TicketSystem
-
-PUBLISHED = {
-    "autotaskTicket": "id companyId projectId assignedResourceId assignedResourceRoleId billingCodeId "
-    "categoryId number type title description priority status queueId dueDateTime notes",
-    "serviceNowTicket": "id description shortDescription number state urgency comments",
-    "jiraTicket": "id description summary number currentStatus priority assignee project issueType "
-    "requestType labels availablePriorities availableStatuses",
-}
-"""The fields of each ticket on the vendor's page."""
+from sandbox import PLANTED_SECRET, TICKET_SYSTEMS, Sandbox, SandboxIncident, SandboxWorkspace
+from sandbox.ticket_systems.model import TicketSystem
 
 
 def request_body(incident: SandboxIncident, **changes: Any) -> dict[str, Any]:
@@ -56,31 +48,32 @@ def call(sandbox: Sandbox, web: httpx.AsyncClient) -> Caller:
     return Caller(sandbox, web)
 
 
-@pytest.mark.parametrize(
-    ("system", "fields", "numbers"),
-    [
-        ("Autotask", ("autotaskTicket", "title"), ["T20261123.0042", "T20261123.0043"]),
-        ("ServiceNow", ("serviceNowTicket", "shortDescription"), ["INC0010023", "INC0010024"]),
-        ("Jira", ("jiraTicket", "summary"), ["SEC-421", "SEC-422"]),
-    ],
-)
-async def test_each_system_answers_every_published_field(
-    sandbox: Sandbox, call: Caller, system: TicketSystem, fields: tuple[str, str], numbers: list[str]
+@pytest.mark.parametrize("system", TICKET_SYSTEMS, ids=lambda system: system.name)
+async def test_each_system_answers_with_its_own_ticket_object(
+    sandbox: Sandbox, call: Caller, system: TicketSystem
 ) -> None:
-    name, title = fields
-    workspace = sandbox.add_workspace(system=system)
+    """That it has every published field, `test_ticket_systems` holds."""
+    workspace = sandbox.add_workspace(system=system.name)
     first = workspace.add_incident(number=7)
     second = workspace.add_incident(ticket_title="<script>|*_")
     answers = [(await call.link(incident)).json() for incident in (first, second)]
     data = answers[0]["data"]
-    assert set(data) == {*PUBLISHED, "ticketingSystemType", "isTicketSet"}
-    assert set(data[name]) == set(PUBLISHED[name].split())
-    assert all(data[other] is None for other in PUBLISHED if other != name)
-    assert (data["ticketingSystemType"], data["isTicketSet"]) == (system, True)
-    assert [answer["data"][name]["number"] for answer in answers] == numbers
-    assert [answer["data"][name][title] for answer in answers] == ["Incident 7", "<script>|*_"]
+    fields = {each.field for each in TICKET_SYSTEMS}
+    assert set(data) == {*fields, "ticketingSystemType", "isTicketSet"}
+    assert all(data[other] is None for other in fields if other != system.field)
+    assert (data["ticketingSystemType"], data["isTicketSet"]) == (system.name, True)
+    objects = [answer["data"][system.field] for answer in answers]
+    assert objects == [ticket.body for ticket in sandbox.contraforce.created]
+    assert objects[0]["number"] != objects[1]["number"]
+    assert "Incident 7" in objects[0].values()
+    assert "<script>|*_" in objects[1].values()
     assert answers[0]["meta"]["requestId"] != answers[1]["meta"]["requestId"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{7}Z", answers[0]["meta"]["timestamp"])
+
+
+def test_a_ticket_system_that_the_sandbox_has_not_is_refused_by_name(sandbox: Sandbox) -> None:
+    with pytest.raises(ValueError, match="Zendesk is no ticket system of the sandbox; it has Autotask"):
+        sandbox.add_workspace(system="Zendesk")
 
 
 async def test_an_incident_keeps_its_ticket(

@@ -3,17 +3,16 @@
 import json
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from faultplan import HOUR, FaultPlan
 from truth import PLANTED_TITLE, Case, World
 from virtual_time import wall
 
-from sandbox import SandboxIncident, SandboxWorkspace, TicketSystem
+from sandbox import TICKET_SYSTEMS, SandboxIncident, SandboxWorkspace
 from sandbox.incidents import Severity
 
-_SYSTEMS: Final[tuple[TicketSystem, ...]] = ("Autotask", "ServiceNow", "Jira")
 type _Change = Literal["close", "delete", "raise"]
 
 
@@ -77,7 +76,7 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
 
 
 def _add_workspace(rng: Random, world: World, index: int) -> None:
-    system = rng.choice(_SYSTEMS)
+    system = rng.choice(TICKET_SYSTEMS).name
     workspace = SandboxWorkspace(
         contraforce=world.contraforce,
         name=rng.choice(("law-Sentinel", f"law-sentinel-{index}")),

@@ -1,7 +1,7 @@
 """The ContraForce v2 client: `POST /workspaces/{workspaceId}/tickets/link`, and a read for operators.
 
 Vendor facts: https://docs.contraforce.com, operation `v2-link-ticket`. What that page leaves open is decided
-here and in `tickets`, marked "our reading".
+here, in `envelope` and in `ticket_systems`, marked "our reading".
 """
 
 import json
@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 from pydantic import SecretStr, ValidationError
 
-from contraforce_sentinel.contraforce.tickets import AmbiguousTicket, LinkAnswer
+from contraforce_sentinel.contraforce.envelope import AmbiguousTicket, LinkAnswer
 from contraforce_sentinel.domain.errors import (
     NoTicketYet,
     StaleLink,

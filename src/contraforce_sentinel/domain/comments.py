@@ -13,7 +13,7 @@ from urllib.parse import quote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
+from contraforce_sentinel.domain.tickets import Ticket
 
 MAX_COMMENT_LENGTH: Final = 30_000
 _MAX_URL: Final = 2_000
@@ -27,20 +27,21 @@ def comment_id(incident_id: IncidentId) -> UUID:
     return uuid5(NAMESPACE_URL, incident_id.key)
 
 
-def comment_text(ticket: Ticket, *, url_templates: Mapping[str, str]) -> str:
+def comment_text(ticket: Ticket, *, url_templates: Mapping[str, str], status_note: str | None) -> str:
     """Return the comment, HTML with nothing of the ticket's unescaped, at most 30,000 characters.
 
     The number is a link where there is a template for the ticket's system that its id and number fill.
+    `status_note` stands behind the status, in our own words.
     """
     number = _escape(ticket.number)
     url = _url(ticket, url_templates.get(ticket.system))
     if url:
         number = f'<a href="{url}">{number}</a>'
-    lines = [f"<strong>{ticket.system} ticket {number}</strong>"]
+    lines = [f"<strong>{_escape(ticket.system)} ticket {number}</strong>"]
     if ticket.title:
         lines.append(f"Title: {_escape(ticket.title)}")
     if ticket.status:
-        note = " (picklist value)" if ticket.system is TicketSystem.AUTOTASK else ""
+        note = f" ({status_note})" if status_note else ""
         lines.append(f"Status when linked: {_escape(ticket.status)}{note}")
     lines.append("Linked by ContraForce")
     return f"<p>{'<br>'.join(lines)}</p>"

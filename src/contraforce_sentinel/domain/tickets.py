@@ -1,7 +1,6 @@
 """The ticket of an incident, as links keep it and the comment tells it: hostile text, made fit."""
 
 import unicodedata
-from enum import StrEnum
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
@@ -9,14 +8,6 @@ from pydantic import AfterValidator, Field
 from contraforce_sentinel.domain.records import Record
 
 _MAX_ID_LENGTH: Final = 128
-
-
-class TicketSystem(StrEnum):
-    """The service desks that ContraForce links to, by ContraForce's own names."""
-
-    AUTOTASK = "Autotask"
-    SERVICE_NOW = "ServiceNow"
-    JIRA = "Jira"
 
 
 def _one_line(text: str) -> str:
@@ -43,11 +34,12 @@ type _OneLine = Annotated[str, AfterValidator(_one_line)]
 class Ticket(Record):
     """What the comment says of a ticket. `number` is what people call it, `id` what the API calls it.
 
+    `system` is ContraForce's name of the service desk; a record may have one that only a later version knows.
     Every text is one line. Title and status are cut, an id that cannot be one is None, a number that
     cannot be one is refused.
     """
 
-    system: TicketSystem
+    system: Annotated[_OneLine, Field(min_length=1, max_length=40)]
     number: Annotated[_OneLine, Field(min_length=1, max_length=100)]
     id: Annotated[_OneLine | None, AfterValidator(_usable_id)] = None
     title: Annotated[_OneLine, _cut(500)] | None = None

@@ -12,6 +12,7 @@ from uuid import uuid4
 from contraforce_sentinel.azure.sentinel import Sentinel
 from contraforce_sentinel.azure.workspaces import Workspaces
 from contraforce_sentinel.contraforce.client import ContraForce, LinkedTicket
+from contraforce_sentinel.contraforce.ticket_systems import status_note
 from contraforce_sentinel.domain.comments import comment_id, comment_text
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.deliveries import Delivery
@@ -234,7 +235,11 @@ class TicketLinking:
         await self._sentinel.put_comment(
             link.incident_id,
             comment_id(link.incident_id),
-            text=comment_text(link.ticket, url_templates=self._ticket_url_templates),
+            text=comment_text(
+                link.ticket,
+                url_templates=self._ticket_url_templates,
+                status_note=status_note(link.ticket.system),
+            ),
             ticket=link.ticket,
             until=until,
             before_each=self._held(link),
