@@ -72,6 +72,12 @@ class LinkStore(Protocol):
         The next page is asked for `after` the name of the last link of this one, the first one after "".
         """
 
+    async def repair(self, workspace_id: WorkspaceId, *, after: str) -> str | None:
+        """Look at some of a workspace's records, and let those be found that lack the row by which they are.
+
+        Returns what the next call is made `after`, the first one after ""; None when all were looked at.
+        """
+
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """Return when a workspace's next link is or was due, and how many of its links are dead."""
 

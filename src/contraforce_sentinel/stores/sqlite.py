@@ -116,11 +116,16 @@ class SqliteLinkStore:
             limit=limit,
         )
 
+    async def repair(self, workspace_id: WorkspaceId, *, after: str) -> str | None:  # noqa: ARG002
+        """See `LinkStore.repair`; what SQLite finds a record by, it keeps itself."""
+        return None
+
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """See `LinkStore.backlog`."""
         oldest, dead = await self._file.run(
             lambda db: db.execute(
-                "SELECT (SELECT min(next_try_at) FROM links WHERE workspace = :workspace),"
+                "SELECT (SELECT min(next_try_at) FROM links"
+                " WHERE workspace = :workspace AND next_try_at IS NOT NULL),"
                 " (SELECT count(*) FROM links WHERE workspace = :workspace AND state = 'dead')",
                 {"workspace": workspace_id.key},
             ).fetchone()
