@@ -147,6 +147,18 @@ async def table(tables: Tables) -> AsyncIterator[TableClient]:
         yield client
 
 
+def no_host(monkeypatch: pytest.MonkeyPatch, name: str, code: int = socket.EAI_NONAME) -> None:
+    """Let the machine's look-up of a host whose name begins so end with a code."""
+    find = socket.getaddrinfo
+
+    def find_none(host: Any, *args: Any, **options: Any) -> Any:
+        if (host.decode() if isinstance(host, bytes) else str(host)).startswith(name):
+            raise socket.gaierror(code, "pLaNtEd")
+        return find(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", find_none)
+
+
 NESTED: Final = "[" * 100_000
 
 
