@@ -3,14 +3,15 @@
 One contract test suite runs over all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from pydantic import ValidationError
 
-from contraforce_sentinel.domain.errors import NotAnIncident, RecordUnreadable
+from contraforce_sentinel.domain.errors import NotAnIncident, RecordUnreadable, StoreUnavailable
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link, LinkState
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
@@ -36,6 +37,16 @@ def read_record(record: object, *, incident: str, version: str) -> Link:
     if link.incident_id.key != incident:
         raise RecordUnreadable(incident)
     return link.model_copy(update={"version": version})
+
+
+def read_watermark(text: object, read: Callable[[str], datetime]) -> datetime:
+    """Read a stored watermark. Raises `StoreUnavailable`: any other one could pass by an incident."""
+    moment = None
+    with suppress(ValueError, OverflowError):
+        moment = read(text) if isinstance(text, str) else None
+    if moment is None or moment.tzinfo is None:
+        raise StoreUnavailable("the watermark of a workspace cannot be read by this version")
+    return moment
 
 
 class LinkStore(Protocol):

@@ -40,7 +40,7 @@ from contraforce_sentinel.stores.entities import (
     to_time,
     unchanged,
 )
-from contraforce_sentinel.stores.link_store import Found
+from contraforce_sentinel.stores.link_store import Found, read_watermark
 from contraforce_sentinel.stores.table_calls import Refused, TableCalls, reading
 from contraforce_sentinel.stores.table_index import TableIndex
 from contraforce_sentinel.stores.table_reads import TableReads
@@ -154,20 +154,17 @@ class TableLinkStore:
     async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
         """See `LinkStore.watermark`."""
         found = await self._reads.one(partition(workspace_id), _WATERMARK)
-        with reading():
-            return None if found is None else to_time(found["created_at"])
+        return None if found is None else read_watermark(found.get("created_at"), to_time)
 
     async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
         """See `LinkStore.move_watermark`."""
         entity = {**key(workspace_id, _WATERMARK), "workspace": workspace_id.key, "created_at": to_text(to)}
         while True:
             found = await self._reads.one(partition(workspace_id), _WATERMARK)
-            with reading():
-                is_behind = found is None or to_time(found["created_at"]) < to
             try:
                 if found is None:
                     await self._calls.change(lambda: self._table.create_entity(entity))
-                elif is_behind:
+                elif read_watermark(found.get("created_at"), to_time) < to:
                     change = {"mode": UpdateMode.REPLACE, **unchanged(found.metadata["etag"])}
                     await self._calls.change(partial(self._table.update_entity, entity, **change))
             except Refused:
