@@ -443,6 +443,7 @@ async def test_health_says_version_and_state(
         "version": "0.1.0",
         "settings": "ok",
         "store": "ok",
+        "storeProblem": None,
         "lastTimerRun": None,
         "oldestDueSeconds": None,
         "dead": None,
@@ -453,6 +454,7 @@ async def test_health_says_version_and_state(
     answer = await app.health()
     assert (answer.status, answer.json["status"]) == (503, "unavailable")
     assert (answer.json["settings"], answer.json["store"]) == ("ok", "unavailable")
+    assert answer.json["storeProblem"] == "the SQLite link store cannot be used (SQLITE_CANTOPEN)"
 
 
 async def test_a_record_is_found_by_incident_and_workspace_name_and_404_otherwise(app: App) -> None:

@@ -433,3 +433,64 @@ async def test_a_workspace_is_never_served_with_the_watermark_of_another(
     marks = [await store.watermark(WorkspaceId.parse(one.arm_id)) for one in (app.workspace, other)]
     assert marks[0] != marks[1]
     assert json.dumps([str(mark) for mark in marks])
+
+
+def lose_index_rows(app: App) -> None:
+    """As a table is that was restored, or that a person has cleaned up."""
+    (table,) = app.sandbox.tables.tables.values()
+    with table.changing():
+        for key in table.order:
+            if key[1].startswith(("due-", "dead-")):
+                table.delete(key, "*")
+
+
+async def add_pending(app: App, number: int) -> list[SandboxIncident]:
+    """Record incidents, too old for discovery, whose first try fails."""
+    created = datetime.now(UTC) - timedelta(days=3)
+    incidents = [app.workspace.add_incident(created=created) for _ in range(number)]
+    app.sandbox.faults.plan("contraforce.link", faults.status(503), times=None)
+    for incident in incidents:
+        await app.post(incident)
+    app.sandbox.faults.clear()
+    return incidents
+
+
+async def test_links_whose_index_rows_are_lost_are_found_again_on_the_next_day(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(app, monkeypatch, LINK_STORE=app.sandbox.tables.connection_string)
+    incidents = await add_pending(app, 3)
+    await app.reconcile()
+    lose_index_rows(app)
+    clock.forward(hours=1)
+    await app.reconcile()
+    assert [await status(app, incident) for incident in incidents] == ["pending"] * 3
+    clock.forward(days=1)
+    for _ in range(2):
+        await app.reconcile()
+    assert [await status(app, incident) for incident in incidents] == ["linked"] * 3
+
+
+async def test_a_look_at_every_record_goes_on_in_the_next_run_where_it_was_broken_off(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is begun once a day: a workspace too large for one run would never be looked at to its end."""
+    configure(app, monkeypatch, LINK_STORE=app.sandbox.tables.connection_string)
+    incidents = await add_pending(app, 3)
+    lose_index_rows(app)
+    app.sandbox.tables.looks_per_page = 1
+
+    def goes_on(request: Any) -> bool:
+        return "NextRowKey" in request.query and "'ticketed'" in request.query["$filter"]
+
+    app.sandbox.faults.plan("tables.query", faults.status(400), where=goes_on)
+    await app.reconcile()
+    run = await current_app().store.last_run()
+    assert run is not None
+    assert run.failed_workspaces == 1
+    clock.forward(minutes=5)
+    for _ in range(2):
+        await app.reconcile()
+    assert [await status(app, incident) for incident in incidents] == ["linked"] * 3
+    looks = [call for call in app.sandbox.log.of("tables.query") if goes_on(call)]
+    assert len(looks) == len({call.query["NextRowKey"] for call in looks}) + 1, "one was asked for twice"

@@ -29,6 +29,7 @@ class _Health(BaseModel, hide_input_in_errors=True):
     version: str
     settings: str | dict[str, str]
     store: str
+    store_problem: str | None = Field(None, alias="storeProblem")
     last_run: _Run | None = Field(None, alias="lastTimerRun")
 
 
@@ -73,8 +74,8 @@ def _check_answer(health: _Health, status: int) -> Finding:
         return failed(_APP, problems, meaning=meaning, fix=f"{_SET} {names}")
     if health.store != "ok":
         meaning = "The deployed app cannot use its link store: every delivery is answered with 503."
-        fix = f"{_LOG}   (role Storage Table Data Contributor on the account that its LINK_STORE names)"
-        return failed(_APP, f"link store {health.store}", meaning=meaning, fix=fix)
+        why = f": {health.store_problem}" if health.store_problem else ""
+        return failed(_APP, f"link store {health.store}{why}", meaning=meaning, fix=_LOG)
     if status != HTTPStatus.OK:
         return failed(_APP, f"status {status}", meaning="The deployed app is not healthy.", fix=_LOG)
     return ok(_APP, f"version {health.version} is up, its settings and link store are fine")

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from contraforce_sentinel.bootstrap import App, build
-from contraforce_sentinel.domain.errors import SettingsError, StoreUnavailable
+from contraforce_sentinel.bootstrap import build
+from contraforce_sentinel.domain.errors import SettingsError
 from contraforce_sentinel.settings import Settings
-from operators_tool import check_azure, check_contraforce, check_health
+from operators_tool import check_azure, check_contraforce, check_health, check_store
 from operators_tool.findings import Finding, Status, failed, ok, skipped
 from operators_tool.session import identity_for
 
@@ -35,7 +35,7 @@ async def examine(environment: Mapping[str, str], *, app_url: str | None) -> lis
         azure, (contraforce, clock), store = await asyncio.gather(
             check_azure.check_workspaces(app, identity),
             check_contraforce.check(app),
-            _check_store(app, has_token=has_token, assignee=identity.assignee),
+            check_store.check(app, has_token=has_token, assignee=identity.assignee),
         )
         health = await check_health.check_app(app_url) if app_url else []
         return [first, identity.finding, *azure, *contraforce, store, _check_clock(clock), *health]
@@ -54,35 +54,6 @@ def _refused(error: SettingsError) -> list[Finding]:
         )
         for name, problem in sorted(error.problems.items())
     ]
-
-
-async def _check_store(app: App, *, has_token: bool, assignee: str) -> Finding:
-    """Look into the link store; one that is not made yet stays so."""
-    endpoint, path = app.settings.table_endpoint, app.settings.sqlite_path
-    if endpoint and not has_token:
-        return skipped("link store", "the identity")
-    try:
-        if not await app.store.exists():
-            return ok("link store", "not made yet; the first delivery makes it")
-        await app.store.check()
-    except StoreUnavailable as error:
-        account = endpoint.removeprefix("https://").split(".", 1)[0] if endpoint else None
-        if account:
-            scope = f'"$(az storage account show --name {account} --query id --output tsv)"'
-            fix = check_azure.assign("Storage Table Data Contributor", assignee=assignee, scope=scope)
-        elif path:
-            fix = (
-                f"ls -ld '{path.parent}' '{path}'   (LINK_STORE has to name a file that this user may write)"
-            )
-        else:
-            fix = "export LINK_STORE=…   (a storage connection string whose account and key are right)"
-        return failed(
-            "link store",
-            str(error),
-            meaning="Nothing can be recorded: every delivery is answered with 503; the timer does nothing.",
-            fix=fix,
-        )
-    return ok("link store", "can be read" if endpoint else "can be read and locked")
 
 
 def _check_clock(theirs: datetime | None) -> Finding:

@@ -122,6 +122,9 @@ class WatchedStore:
             "in_state", "", lambda: self._store.in_state(workspace_id, state, after=after, limit=limit)
         )
 
+    async def repair(self, workspace_id: WorkspaceId, *, after: str) -> str | None:
+        return await self._do("repair", "", lambda: self._store.repair(workspace_id, after=after))
+
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         return await self._do("backlog", "", lambda: self._store.backlog(workspace_id))
 

@@ -79,8 +79,27 @@ class TicketConflict(DeliveryError):
         super().__init__(message)
 
 
+class StoreFault(StrEnum):
+    """What a person has to mend before the link store can be used."""
+
+    NETWORK = "network"
+    ROLE = "role"
+    KEY = "key"
+    KEYS_OFF = "keys-off"
+    TENANT = "tenant"
+    DISABLED = "disabled"
+    ACCOUNT = "account"
+    ADDRESS = "address"
+    TABLE = "table"
+    REMOVAL = "removal"
+
+
 class StoreUnavailable(TicketLinkError):
-    """The link store did not do what was asked of it."""
+    """The link store did not do what was asked of it; `fault` is why, where its service says so."""
+
+    def __init__(self, message: str, *, fault: StoreFault | None = None) -> None:
+        self.fault = fault
+        super().__init__(message)
 
 
 class RecordUnreadable(TicketLinkError):

@@ -110,7 +110,7 @@ async def _record(incident_name: str, workspace: str) -> Answer:
 
 
 async def _health() -> Answer:
-    content: dict[str, object] = {"version": VERSION, "settings": "ok", "store": "ok"}
+    content: dict[str, object] = {"version": VERSION, "settings": "ok", "store": "ok", "storeProblem": None}
     status, run = HTTPStatus.OK, None
     try:
         store = current_app().store
@@ -123,7 +123,8 @@ async def _health() -> Answer:
             error.problems,
             "unknown",
         )
-    except StoreUnavailable:
+    except StoreUnavailable as error:
         status, content["store"] = HTTPStatus.SERVICE_UNAVAILABLE, "unavailable"
+        content["storeProblem"] = str(error)
     content |= answers.timer_content(run, now=datetime.now(UTC))
     return Answer(status, {"status": "ok" if status is HTTPStatus.OK else "unavailable", **content})

@@ -1,4 +1,4 @@
-"""The timer's work: links that are due, then incidents that no delivery told of, then old records.
+"""The timer's work: links that are due, incidents that no delivery told of; once a day, every record.
 
 Workspaces run side by side. What fails, foreseen or not, stops only itself: a try, an incident, a step of one
 workspace. What the time of a run does not suffice for stays due, oldest first, for the next.
@@ -87,6 +87,7 @@ class Reconciler:
         self._retention = retention
         self._clock = clock
         self._told: set[str] = set()
+        self._unrepaired: dict[str, str | None] = {}
 
     async def run(self) -> TimerRun:
         """Run once; after `RUN_SECONDS` nothing new is begun.
@@ -135,6 +136,8 @@ class Reconciler:
             if run.is_first_of_the_day and has_seen_all:
                 with self._apart(workspace, run), untraced():
                     await self._remove_old(workspace, run)
+            with self._apart(workspace, run), untraced():
+                await self._repair(workspace, run)
             with self._apart(workspace, run), untraced():
                 backlog = await self._store.backlog(workspace)
         return backlog
@@ -271,3 +274,10 @@ class Reconciler:
             report_link_failure(link.incident_id, error)
             return False
         return True
+
+    async def _repair(self, workspace: WorkspaceId, run: _Run) -> None:
+        """Once a day, let the store look at every record; the next run goes on where the time ends."""
+        if run.is_first_of_the_day:
+            self._unrepaired[workspace.key] = ""
+        while (after := self._unrepaired.get(workspace.key)) is not None and not run.is_over():
+            self._unrepaired[workspace.key] = await self._store.repair(workspace, after=after)
