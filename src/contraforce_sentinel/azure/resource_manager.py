@@ -45,6 +45,7 @@ from contraforce_sentinel.domain.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
+from contraforce_sentinel.transport.failures import no_answer
 from contraforce_sentinel.transport.retries import call_with_retries, parse_retry_after
 
 if TYPE_CHECKING:
@@ -166,8 +167,7 @@ def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> Upstrea
     """Say in our words what an SDK's error means; its own message may quote the incident."""
     response: Any = error.response if isinstance(error, HttpResponseError) else None
     if response is None:
-        sent = not isinstance(error, ServiceRequestError)
-        return UpstreamUnavailable(f"no answer ({type(error).__name__})", upstream=upstream, ambiguous=sent)
+        return no_answer(error, upstream=upstream, ambiguous=not isinstance(error, ServiceRequestError))
     status = int(response.status_code)
     if isinstance(error, DecodeError) and status < HTTPStatus.BAD_REQUEST:
         return UpstreamMalformed(f"status {status} without JSON", upstream=upstream, status=status)
