@@ -59,7 +59,7 @@ class Proxies:
     def __init__(self) -> None:
         found = getproxies()
         self._urls = {name: found[name].strip() for name in (*_PORTS, "all") if found.get(name, "").strip()}
-        self._exceptions = [_Exception.read(entry) for entry in re.split(r"[,\s]+", found.get("no", ""))]
+        self._exceptions = [_Exception.read(entry) for entry in found.get("no", "").replace(",", " ").split()]
         self._own = {_own(variable) for variable in _OWN_ENDPOINTS if os.environ.get(variable)}
 
     def find(self, url: str) -> Proxy | None:
