@@ -110,16 +110,17 @@ class ResourceManager:
             done.exception()  # seen: it is raised where the SDK is needed
 
     async def sentinel(self, subscription_id: str) -> "SecurityInsights":
-        """Return the SDK's client for a subscription, always the same one."""
-        if subscription_id not in self._sentinels:
+        """Return the SDK's client for a subscription, for any letter case the same one."""
+        key = subscription_id.lower()
+        if key not in self._sentinels:
             if self._sdk_is_there is not None:
                 await asyncio.shield(self._sdk_is_there)  # others wait for it, too
             from azure.mgmt.securityinsight.aio import SecurityInsights  # noqa: PLC0415 - a quarter second
 
-            self._sentinels[subscription_id] = SecurityInsights(
-                self._credential, subscription_id, base_url=self._endpoint, pipeline=self._pipeline
+            self._sentinels[key] = SecurityInsights(
+                self._credential, key, base_url=self._endpoint, pipeline=self._pipeline
             )
-        return self._sentinels[subscription_id]
+        return self._sentinels[key]
 
     async def token(self) -> AccessToken:
         """Return a token for this endpoint. Raises `UpstreamError` of the identity."""
