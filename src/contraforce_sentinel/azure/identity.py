@@ -25,7 +25,8 @@ from contraforce_sentinel.domain.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
-from contraforce_sentinel.transport.failures import no_answer, remedy
+from contraforce_sentinel.transport.failures import NetworkRefused, no_answer, remedy
+from contraforce_sentinel.transport.proxies import own_endpoints
 from contraforce_sentinel.transport.retries import parse_retry_after
 
 # What the SDKs raise for JSON of another shape, or nested too deep.
@@ -79,7 +80,8 @@ class Identity:
 
     async def _ask(self, *scopes: str, **options: Any) -> AccessToken:
         try:
-            if self._credential is None:  # which refuses what it does not like in the environment
+            if self._credential is None:
+                own_endpoints()  # the credential would quote what it cannot read
                 self._credential = self._open()
             async with asyncio.timeout(self._seconds):
                 token: AccessToken = await self._credential.get_token(*scopes, **options)
@@ -87,7 +89,7 @@ class Identity:
             raise _unavailable("timeout") from None
         except ClientAuthenticationError as error:
             raise _refused(error, advice=self._advice) from None
-        except (AzureError, *MISREAD) as error:
+        except (AzureError, NetworkRefused, *MISREAD) as error:
             raise no_answer(error, told="no token", upstream=Upstream.IDENTITY, ambiguous=False) from None
         return token
 

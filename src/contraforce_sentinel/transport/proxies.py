@@ -40,7 +40,10 @@ class Proxy:
         found = cls(url if "://" in url else f"http://{url}", variable)
         try:
             parts = urlsplit(found.url)
-            is_usable = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+            host = parts.hostname or ""
+            is_usable = parts.scheme in _PORTS and host != "" and parts.port != 0
+            if "[" in parts.netloc or host.replace(".", "").isdigit():
+                ip_address(host)  # or it raises
         except ValueError:
             is_usable = False
         if not is_usable or not _VISIBLE.fullmatch(url):
@@ -60,7 +63,7 @@ class Proxies:
         found = getproxies()
         self._urls = {name: found[name].strip() for name in (*_PORTS, "all") if found.get(name, "").strip()}
         self._exceptions = [_Exception.read(entry) for entry in found.get("no", "").replace(",", " ").split()]
-        self._own = {_own(variable) for variable in _OWN_ENDPOINTS if os.environ.get(variable)}
+        self._own = own_endpoints()
 
     def find(self, url: str) -> Proxy | None:
         """Return the proxy for a URL, None for none. Raises `NetworkRefused`."""
@@ -132,11 +135,16 @@ class _Exception:
         return not self.name or target.host == self.name or is_below
 
 
-def _own(variable: str) -> _Target:
-    try:
-        return _Target.read(os.environ[variable])
-    except ValueError:
-        raise NetworkRefused(variable, "is not a URL") from None
+def own_endpoints() -> set[_Target]:
+    """Return where the managed identity is asked for tokens. Raises `NetworkRefused`."""
+    found = set()
+    for variable in _OWN_ENDPOINTS:
+        if value := os.environ.get(variable):
+            try:
+                found.add(_Target.read(value))
+            except ValueError:
+                raise NetworkRefused(variable, "is not a URL") from None
+    return found
 
 
 def _variable(name: str) -> str:
