@@ -30,6 +30,7 @@ from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 from contraforce_sentinel.transport.connections import Connections
+from contraforce_sentinel.transport.network import Network
 from sandbox.identity import ManagedIdentity
 from sandbox.in_memory import InMemory
 from sandbox.table_service import TableService
@@ -92,7 +93,9 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def table_transport() -> HttpxTransport:
     """Return the transport that the app's own store of tables has."""
-    return HttpxTransport(open_azure_connections(tls=ssl.create_default_context(), read_seconds=READ_SECONDS))
+    return HttpxTransport(
+        open_azure_connections(Network(tls=ssl.create_default_context()), read_seconds=READ_SECONDS)
+    )
 
 
 def in_memory_transport(service: TableService) -> HttpxTransport:

@@ -312,6 +312,40 @@ async def link_500_in_each_subscription(
     return seconds
 
 
+async def test_a_subscription_has_one_pace_in_whatever_letter_case_its_workspaces_are_configured(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else as many PUTs as there are spellings go out at once, and Sentinel refuses them."""
+    subscription = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
+    spellings = (str.lower, str.upper, str.title)
+    workspaces = [
+        app.sandbox.add_workspace(name=f"law-{at}", subscription=spell(subscription))
+        for at, spell in enumerate(spellings)
+    ]
+    configure(app, monkeypatch)
+    monkeypatch.setattr(pacing, "PUTS", 5)
+    monkeypatch.setattr(pacing.Pace.__init__, "__kwdefaults__", {"window_seconds": 0.75})
+    app.sandbox.arm.limits = SentinelLimits(comment_puts=5, window_seconds=0.5)
+    incidents = [workspace.add_incident() for workspace in workspaces for _ in range(5)]
+    await app.reconcile()
+    assert Counter(call.status for call in app.sandbox.log.of("arm.comment.put")) == {201: 15}
+    assert all(len(incident.comments) == 1 for incident in incidents)
+
+
+async def test_what_is_kept_of_a_subscription_does_not_grow_with_the_spellings_of_deliveries(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscription = "abcdefab-cdef-4abc-8def-abcdefabcdef"
+    workspace = app.sandbox.add_workspace(name="law-cased", subscription=subscription)
+    configure(app, monkeypatch)
+    for at in range(8):
+        arm_id = workspace.add_incident().arm_id
+        spelled = subscription[:at] + subscription[at:].upper()
+        assert (await app.post({"incidentArmId": arm_id.replace(subscription, spelled)})).status == 200
+    running = current_app()
+    assert list(running.pace._budgets) == list(running.resource_manager._sentinels) == [subscription]
+
+
 async def test_a_run_stops_itself_and_leaves_the_rest_due(
     app: App, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:

@@ -31,7 +31,8 @@ _BASE_URL: Final = re.compile(r"[^?#\\\x00-\x20\x7f-\U0010ffff]+")
 _TICKET_URL: Final = re.compile(r"https://[^{}<>\"'\\\x00-\x20\x7f-\U0010ffff]+")
 _SQLITE: Final = re.compile(r"sqlite:///(?P<path>(?!:memory:).+)")
 _TABLE_ENDPOINT: Final = re.compile(r"https://[a-z0-9]{3,24}\.table\.(?:[a-z0-9-]+\.)+[a-z]{2,}/?")
-_CONNECTION_STRING: Final = re.compile(r"UseDevelopmentStorage=true;?|(?:[A-Za-z]+=[!-:<-~]+;?){2,12}")
+_PAIR: Final = r"[A-Za-z]+=[!-:<-~]+"
+_CONNECTION_STRING: Final = re.compile(rf"UseDevelopmentStorage=true;?|{_PAIR}(?:;{_PAIR}){{1,11}};?")
 
 
 def _json_or_file(value: Any) -> Any:

@@ -1,12 +1,18 @@
 """Doctor's checks of the deployed app, by its anonymous health answer: settings, link store, timer."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
 import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from contraforce_sentinel.transport.connections import Connections
+from contraforce_sentinel.transport.failures import why
+from contraforce_sentinel.transport.network import Network
+from contraforce_sentinel.transport.ways import open_client
 from operators_tool.findings import Finding, failed, ok, skipped, unsure
 
 _TIMEOUT_SECONDS: Final = 60.0  # a cold start, and what the store may take
@@ -36,23 +42,20 @@ class _Health(BaseModel, hide_input_in_errors=True):
 async def check_app(url: str) -> list[Finding]:
     """Ask for GET {url}/api/health."""
     address = f"{url.rstrip('/')}/api/health"
+    timeout = httpx.Timeout(_TIMEOUT_SECONDS)
+    connections = Connections(partial(open_client, network=Network(), timeout=timeout))
     try:
-        async with (
-            httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http,
-            http.stream("GET", address) as response,
-        ):
-            body = b""
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _MAX_BYTES:
-                    break
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return _no_app(f"no answer ({type(error).__name__})", address)
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            answer = await connections.send("GET", address, most_bytes=_MAX_BYTES)
+    except (httpx.TransportError, TimeoutError) as error:
+        return _no_app(f"no answer ({why(error)})", address)
+    finally:
+        await connections.aclose()
     try:
-        health = _Health.model_validate_json(body)
+        health = _Health.model_validate_json(answer.body or b"")
     except ValidationError:
-        return _no_app(f"status {response.status_code}, and not this app's health answer", address)
-    return [_check_answer(health, response.status_code), _check_timer(health)]
+        return _no_app(f"status {answer.status}, and not this app's health answer", address)
+    return [_check_answer(health, answer.status), _check_timer(health)]
 
 
 def _no_app(seen: str, address: str) -> list[Finding]:
@@ -71,6 +74,8 @@ def _check_answer(health: _Health, status: int) -> Finding:
         problems = "; ".join(f"{name}: {problem}" for name, problem in sorted(health.settings.items()))
         names = " ".join(f"{name}=…" for name in sorted(health.settings))
         meaning = "The deployed app refuses its settings: every delivery is answered with 503."
+        if health.store != "unknown":  # it is not the settings, but the way to the services
+            meaning = "The deployed app can ask no service: every incident stays pending."
         return failed(_APP, problems, meaning=meaning, fix=f"{_SET} {names}")
     if health.store != "ok":
         meaning = "The deployed app cannot use its link store: every delivery is answered with 503."

@@ -17,6 +17,8 @@ from operators_tool.session import identity_for
 
 _LARGEST_SKEW_SECONDS: Final = 60.0
 """As much as the lease of a claim allows for."""
+_STOPPED: Final = "Every delivery is answered with 503 until this is right."
+_UNREACHED: Final = "No service can be asked until this is right: every incident stays pending."
 
 
 async def examine(environment: Mapping[str, str], *, app_url: str | None) -> list[Finding]:
@@ -25,11 +27,18 @@ async def examine(environment: Mapping[str, str], *, app_url: str | None) -> lis
         settings = Settings.from_environment(environment)
     except SettingsError as error:
         health = await check_health.check_app(app_url) if app_url else []
-        return [*_refused(error), skipped("everything else", "settings that are accepted"), *health]
+        refused = _refused(error.problems, meaning=_STOPPED)
+        return [*refused, skipped("everything else", "settings that are accepted"), *health]
     signed_in = identity_for(environment)
     app = build(settings, signed_in=signed_in)
     try:
         first = ok("settings", f"accepted; {len(settings.workspaces)} workspaces")
+        if problems := app.network_problems():
+            return [
+                first,
+                *_refused(problems, meaning=_UNREACHED),
+                skipped("everything else", "a way to the services"),
+            ]
         identity = await check_azure.check_identity(app, is_person=signed_in is not None)
         has_token = identity.finding.status is Status.OK
         azure, (contraforce, clock), store = await asyncio.gather(
@@ -43,16 +52,16 @@ async def examine(environment: Mapping[str, str], *, app_url: str | None) -> lis
         await app.close()
 
 
-def _refused(error: SettingsError) -> list[Finding]:
+def _refused(problems: Mapping[str, str], *, meaning: str) -> list[Finding]:
     return [
         failed(
             f"setting {name}",
             problem,
-            meaning="Every delivery is answered with 503 until this is right.",
+            meaning=meaning,
             fix=f"export {name}=…   (in Azure: az functionapp config appsettings set"
             f" --name <function app> --resource-group <group> --settings {name}=…)",
         )
-        for name, problem in sorted(error.problems.items())
+        for name, problem in sorted(problems.items())
     ]
 
 

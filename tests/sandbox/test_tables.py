@@ -19,6 +19,7 @@ from store_fixtures import Tables, in_memory_transport
 from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores.tables import TableLinkStore
+from contraforce_sentinel.transport.network import Network
 from sandbox import Sandbox, faults
 from sandbox.identity import IssuedToken
 from sandbox.in_memory import InMemory
@@ -534,4 +535,4 @@ class TestServed:
 
 
 def _transport(sandbox: Sandbox) -> Any:
-    return HttpxTransport(open_azure_connections(tls=sandbox.client_context(), read_seconds=5.0))
+    return HttpxTransport(open_azure_connections(Network(tls=sandbox.client_context()), read_seconds=5.0))

@@ -167,4 +167,6 @@ class Network(httpx.AsyncBaseTransport):
         except BrokenOff as broken:
             answer = broken.answer
             return httpx.Response(answer.status, headers=_headers(answer), stream=_Half(answer.content))
-        return httpx.Response(answer.status, headers=_headers(answer), content=answer.content)
+        return httpx.Response(
+            answer.status, headers=_headers(answer), stream=httpx.ByteStream(answer.content)
+        )

@@ -113,7 +113,10 @@ async def _health() -> Answer:
     content: dict[str, object] = {"version": VERSION, "settings": "ok", "store": "ok", "storeProblem": None}
     status, run = HTTPStatus.OK, None
     try:
-        store = current_app().store
+        app = current_app()
+        if problems := app.network_problems():
+            status, content["settings"] = HTTPStatus.SERVICE_UNAVAILABLE, problems
+        store = app.store
         with untraced():  # probes ask the same every minute
             await store.check()
             run = await store.last_run()

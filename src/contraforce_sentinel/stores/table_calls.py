@@ -16,8 +16,14 @@ from azure.core.exceptions import (
 from azure.data.tables.aio import TableClient
 
 from contraforce_sentinel.azure.identity import MISREAD, Identity
-from contraforce_sentinel.domain.errors import StoreUnavailable, UpstreamError, UpstreamUnavailable
+from contraforce_sentinel.domain.errors import (
+    OutOfReach,
+    StoreUnavailable,
+    UpstreamError,
+    UpstreamUnavailable,
+)
 from contraforce_sentinel.stores.table_faults import code_of, unavailable
+from contraforce_sentinel.transport.failures import is_lasting
 
 _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 # No operation on one link takes longer, its token, tries and slow answers included: with three of them and
@@ -41,9 +47,7 @@ class TableCalls:
         """Do one operation, again while the service is busy. Raises `StoreUnavailable`."""
         try:
             async with asyncio.timeout(_LISTING_SECONDS if is_listing else _OPERATION_SECONDS):
-                async for attempt in stamina.retry_context(
-                    on=(_Passing, UpstreamUnavailable), attempts=5, timeout=10, wait_max=2
-                ):
+                async for attempt in stamina.retry_context(on=_may_pass, attempts=5, timeout=10, wait_max=2):
                     with attempt, _without_words():
                         if self._identity is not None:
                             await self._identity.get_token(_SCOPE)
@@ -51,8 +55,8 @@ class TableCalls:
                             await self._make()
                         return await work()
         except UpstreamError as error:
-            told = f"{error}; {error.advice}" if error.advice else str(error)
-            raise StoreUnavailable(f"the table link store cannot be used: {told}") from error
+            told = f"the table link store cannot be used: {error}"
+            raise StoreUnavailable(told, advice=error.advice) from error
         except (_Passing, AzureError, TimeoutError, *MISREAD) as error:
             self._is_made = False  # somebody may have removed the table
             raise unavailable(error) from error
@@ -117,4 +121,9 @@ def _is_passing(error: Exception) -> bool:
     """Whether the same operation may succeed in a moment."""
     if isinstance(error, HttpResponseError):
         return error.status_code in _PASSING_STATUSES
-    return isinstance(error, ServiceRequestError | ServiceResponseError)
+    return isinstance(error, ServiceRequestError | ServiceResponseError) and not is_lasting(error)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether to do an operation again."""
+    return isinstance(error, _Passing | UpstreamUnavailable) and not isinstance(error, OutOfReach)

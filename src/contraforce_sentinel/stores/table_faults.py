@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Final
 
 from contraforce_sentinel.domain.errors import StoreFault, StoreUnavailable
+from contraforce_sentinel.transport.failures import remedy, why
 
 _ROLE: Final = "Storage Table Data Contributor"
 _MEANINGS: Final[Mapping[StoreFault, str]] = {
@@ -59,7 +60,9 @@ def unavailable(error: Exception) -> StoreUnavailable:
             f"the table link store does not admit this app (status {status}): look at its account's roles,"
             " keys and network rules"
         )
-    return StoreUnavailable("the table link store cannot be used")
+    todo = remedy(error)
+    told = f"the table link store cannot be used{f' ({why(error)})' if todo else ''}"
+    return StoreUnavailable(told, advice=todo)
 
 
 def code_of(error: Exception) -> str | None:
