@@ -229,8 +229,8 @@ async def test_a_mistyped_ticket_id_is_refused_once_and_any_other_brings_the_lin
     app: App, way: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However ContraForce says that it does not know the ticket: that is not documented."""
-    not_found = (UpstreamNotFound, Upstream.CONTRAFORCE)
-    steps = {**schedules._STEPS, not_found: (Reason.NOT_INGESTED_YET, schedules._AT_ONCE)}
+    steps = dict(schedules._STEPS)
+    steps[UpstreamNotFound, Upstream.CONTRAFORCE] = Reason.NOT_INGESTED_YET, schedules._AT_ONCE
     monkeypatch.setattr(schedules, "_STEPS", steps)  # the 404 has been answered for a day
     app.sandbox.contraforce.refuses_tickets_by = way
     incident, by_hand = incident_of(app), app.workspace.add_ticket()

@@ -13,8 +13,9 @@ from store_fixtures import Tables, in_memory_transport, spoil
 from contraforce_sentinel.domain.errors import StaleLink, Upstream, UpstreamRejected
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.runs import Backlog
-from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
+from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.stores import tables as tables_module
 from contraforce_sentinel.stores.entities import index_row, key, link_row, to_text
 from contraforce_sentinel.stores.link_store import LinkStore
@@ -26,7 +27,7 @@ EARLIER, LATER = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
 WORKSPACE = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-one")
 OTHER = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-other")
 REFUSAL = UpstreamRejected("no", upstream=Upstream.CONTRAFORCE, code="X")
-TICKET = Ticket(system=TicketSystem.JIRA, number="SEC-1")
+TICKET = Ticket(system="Jira", number="SEC-1")
 
 
 def link(name: str, *, due: datetime | None = NOW, workspace: WorkspaceId = WORKSPACE) -> Link:
@@ -294,7 +295,7 @@ class TestRepair:
         self, store: TableLinkStore, table: TableClient
     ) -> None:
         await add(store, link("due"), link("later", due=LATER), ticketed("ticketed"), dead("dead"))
-        await add(store, link("linked").linked(now=NOW), link("skipped").skipped("closed", now=NOW))
+        await add(store, link("linked").linked(now=NOW), link("skipped").skipped(Reason.CLOSED, now=NOW))
         before = await rows(table)
         await lose_index(table)
         assert await due(store) == []

@@ -19,11 +19,11 @@ import contraforce_sentinel
 import operators_tool
 from contraforce_sentinel.domain.comments import is_our_comment
 from contraforce_sentinel.domain.errors import SettingsError
-from contraforce_sentinel.domain.tickets import Ticket, TicketSystem
+from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.settings import Settings
 from operators_tool.check_azure import _matches
 
-TICKET: Final = Ticket(system=TicketSystem.JIRA, number="SEC-421")
+TICKET: Final = Ticket(system="Jira", number="SEC-421")
 ACTION: Final = "Microsoft.SecurityInsights/incidents/comments/write"
 TIMES: Final = 16
 MOST: Final = 4 * TIMES

@@ -19,6 +19,7 @@ from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
 from contraforce_sentinel.telemetry.events import EVENT_NAME
+from contraforce_sentinel.transport.network import Network
 from sandbox import Sandbox, faults
 from sandbox.table_errors import ERRORS
 from sandbox.table_service import TableService
@@ -54,8 +55,9 @@ async def stores(
     """Two stores in use, one by the account's key, one as the app's identity."""
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"):
         monkeypatch.setenv(name, sandbox.environment()[name])
-    context = sandbox.client_context()
-    transport = HttpxTransport(open_azure_connections(tls=context, read_seconds=5.0))
+    transport = HttpxTransport(
+        open_azure_connections(Network(tls=sandbox.client_context()), read_seconds=5.0)
+    )
     identity = Identity(client_id=sandbox.identity.client_ids[0], transport=transport)
     found = {
         "key": TableLinkStore.from_connection_string(sandbox.tables.connection_string, transport=transport),

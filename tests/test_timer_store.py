@@ -58,17 +58,28 @@ def names(links: list[Link]) -> list[str]:
 
 
 async def test_due_links_come_longest_waiting_first_and_no_others(store: LinkStore) -> None:
-    waits = {"c": 1, "a": 3, "b": 2}
-    await add(store, *(link(name=name, due=NOW - timedelta(hours=hours)) for name, hours in waits.items()))
+    waits = {"c": 10, "a": 30, "b": 20}
+    await add(store, *(link(name=name, due=NOW - timedelta(minutes=ago)) for name, ago in waits.items()))
     await add(store, link(due=NOW + timedelta(seconds=1)), link(due=None), link(workspace=OTHER))
     assert names((await store.due(ONE, now=NOW, limit=10)).links) == ["a", "b", "c"]
     assert names((await store.due(ONE, now=NOW, limit=2)).links) == ["a", "b"]
-    assert names((await store.due(ONE, now=NOW - timedelta(hours=2), limit=10)).links) == ["a", "b"]
+    assert names((await store.due(ONE, now=NOW - timedelta(minutes=20), limit=10)).links) == ["a", "b"]
 
 
 async def test_a_link_that_is_due_now_is_due(store: LinkStore) -> None:
     await add(store, link(name="a", due=NOW))
     assert names((await store.due(ONE, now=NOW, limit=10)).links) == ["a"]
+
+
+async def test_a_link_that_a_wrong_clock_put_far_ahead_is_due(store: LinkStore) -> None:
+    """Further than any wait, or than any `Retry-After` where there was one, is no time that was meant."""
+    asked = NOW + timedelta(hours=20)
+    waiting = link(name="asked to wait", due=asked).model_copy(update={"not_before": asked})
+    wrong = link(name="b", due=NOW + timedelta(days=2)).model_copy(update={"not_before": asked})
+    await add(store, link(name="a", due=NOW + timedelta(days=365)), wrong, waiting)
+    await add(store, link(name="c"), link(name="in an hour", due=NOW + timedelta(hours=1)))
+    assert names((await store.due(ONE, now=NOW, limit=10)).links) == ["c", "b", "a"]
+    assert names((await store.due(ONE, now=NOW, limit=1)).links) == ["c"]
 
 
 async def test_a_due_link_can_be_replaced_as_it_was_read(store: LinkStore) -> None:

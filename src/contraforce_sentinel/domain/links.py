@@ -40,6 +40,9 @@ LONGEST_EFFECT: Final = timedelta(seconds=20)
 
 LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
 
+LONGEST_WAIT: Final = timedelta(minutes=72)
+"""How far ahead a next try may lie that no `Retry-After` has put there: an hour, and its jitter."""
+
 MAX_STEPS: Final = 20
 """How much of its history a record keeps: 4 KB of the 64 KB that a property of Azure Tables may have."""
 
@@ -136,6 +139,13 @@ class Link(Record):
     def may_act(self, now: datetime) -> bool:
         """Whether the holder may hand on a request: it has its effect before anybody else takes over."""
         return self.is_busy(now + LONGEST_EFFECT + CLOCKS_APART)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether its next try has come; one further ahead than any wait was set by a wrong clock."""
+        if self.next_try_at is None:
+            return False
+        longest = LONGEST_WAIT if self.not_before is None else LONGEST_RETRY_AFTER
+        return not now < self.next_try_at <= now + longest
 
     def is_claimable(self, now: datetime) -> bool:
         """Whether a worker may take the link now."""

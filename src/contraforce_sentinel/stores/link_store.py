@@ -72,7 +72,10 @@ class LinkStore(Protocol):
         """Return the keys of those incidents that have a record; reads in bounded batches."""
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
-        """Return a workspace's links whose next try has come, longest waiting first; reads no others."""
+        """Return a workspace's links whose next try has come, longest waiting first; reads no others.
+
+        Behind them come those whose next try lies further ahead than any wait (`Link.is_due`).
+        """
 
     async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         """Return some of a workspace's linked and skipped records that were made before a moment."""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from contraforce_sentinel.domain.errors import RecordUnreadable, StaleLink
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import LONGEST_WAIT, Link, LinkState
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
 from contraforce_sentinel.stores.link_store import Found, read_record, read_watermark
 from contraforce_sentinel.stores.sqlite_file import SqliteFile
@@ -93,11 +93,11 @@ class SqliteLinkStore:
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
         """See `LinkStore.due`."""
-        return await self._find(
-            f"{_SELECT} WHERE workspace = ? AND next_try_at <= ? ORDER BY next_try_at",
-            (workspace_id.key, _text(now)),
-            limit=limit,
-        )
+        by_time = f"{_SELECT} WHERE workspace = ? AND next_try_at %s ? ORDER BY next_try_at"
+        due = await self._find(by_time % "<=", (workspace_id.key, _text(now)), limit=limit)
+        far = await self._find(by_time % ">", (workspace_id.key, _text(now + LONGEST_WAIT)), limit=limit)
+        links = [*due.links, *(link for link in far.links if link.is_due(now))]
+        return Found(links[:limit], due.unreadable + far.unreadable)
 
     async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         """See `LinkStore.expired`."""

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from contraforce_sentinel.azure.identity import Identity
 from contraforce_sentinel.domain.errors import RecordUnreadable
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import LONGEST_WAIT, Link, LinkState
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
 from contraforce_sentinel.stores.entities import (
     behind,
@@ -110,14 +110,25 @@ class TableLinkStore:
 
         After `_MOST_WRONG` of them, those that follow are for the next call.
         """
+        soon, far = await asyncio.gather(
+            self._due_between(workspace_id, "due-", f"due-{to_text(now)}~", now=now, limit=limit),
+            self._due_between(
+                workspace_id, f"due-{to_text(now + LONGEST_WAIT)}~", "due.", now=now, limit=limit
+            ),
+        )
+        return Found((soon.links + far.links)[:limit], list(dict.fromkeys(soon.unreadable + far.unreadable)))
+
+    async def _due_between(
+        self, workspace_id: WorkspaceId, first: str, last: str, *, now: datetime, limit: int
+    ) -> Found:
         links: dict[str, Link] = {}
         unreadable: dict[str, None] = {}
         wrong = 0
-        async for rows in self._reads.pages(workspace_id, "due-", f"due-{to_text(now)}~", size=limit):
+        async for rows in self._reads.pages(workspace_id, first, last, size=limit):
             for link in await self._index.links(workspace_id, rows):
                 if isinstance(link, RecordUnreadable):
                     unreadable[link.incident] = None
-                elif link is not None and link.next_try_at is not None and link.next_try_at <= now:
+                elif link is not None and link.is_due(now):
                     links[link.incident_id.key] = link
                 else:
                     wrong += 1
