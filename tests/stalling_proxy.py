@@ -41,18 +41,19 @@ class StallingProxy:
         release_at = self.release_at() if self.release_at is not None else None
         self.stalled += release_at is not None
         service_reader, service_writer = await asyncio.open_connection("127.0.0.1", self._target)
-        there = asyncio.ensure_future(_pass(reader, service_writer))
+        there = asyncio.ensure_future(pass_on(reader, service_writer))
         try:
             if release_at is not None:
                 await asyncio.sleep(release_at - asyncio.get_running_loop().time())
-            await _pass(service_reader, writer)
+            await pass_on(service_reader, writer)
         finally:
             there.cancel()
             writer.close()
             service_writer.close()
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy what is read until one side ends."""
     try:
         while data := await reader.read(65536):
             writer.write(data)

@@ -12,6 +12,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -22,12 +23,14 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
-from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.runs import TimerRun
 from contraforce_sentinel.stores.entities import key, link_row
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 from contraforce_sentinel.transport.connections import Connections
+from contraforce_sentinel.transport.network import Network
 from sandbox.identity import ManagedIdentity
 from sandbox.in_memory import InMemory
 from sandbox.table_service import TableService
@@ -90,7 +93,9 @@ def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
 
 def table_transport() -> HttpxTransport:
     """Return the transport that the app's own store of tables has."""
-    return HttpxTransport(open_azure_connections(tls=ssl.create_default_context(), read_seconds=READ_SECONDS))
+    return HttpxTransport(
+        open_azure_connections(Network(tls=ssl.create_default_context()), read_seconds=READ_SECONDS)
+    )
 
 
 def in_memory_transport(service: TableService) -> HttpxTransport:
@@ -147,6 +152,18 @@ async def table(tables: Tables) -> AsyncIterator[TableClient]:
         yield client
 
 
+def no_host(monkeypatch: pytest.MonkeyPatch, name: str, code: int = socket.EAI_NONAME) -> None:
+    """Let the machine's look-up of a host whose name begins so end with a code."""
+    find = socket.getaddrinfo
+
+    def find_none(host: Any, *args: Any, **options: Any) -> Any:
+        if (host.decode() if isinstance(host, bytes) else str(host)).startswith(name):
+            raise socket.gaierror(code, "pLaNtEd")
+        return find(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", find_none)
+
+
 NESTED: Final = "[" * 100_000
 
 
@@ -158,6 +175,27 @@ async def spoil(store: LinkStore, incident_id: IncidentId, record: str = NESTED)
     elif isinstance(store, TableLinkStore):
         keys = key(incident_id.workspace, link_row(incident_id))
         await store._table.update_entity({**keys, "record": record[:30_000]}, mode=UpdateMode.MERGE)
+
+
+async def spoil_run(store: LinkStore, run: str | bytes) -> None:
+    """Write something over the timer's last run."""
+    await store.save_run(TimerRun(started_at=datetime.now(UTC), finished_at=datetime.now(UTC)))
+    if isinstance(store, SqliteLinkStore):
+        await store._file.run(lambda db: db.execute("UPDATE runs SET run = CAST(? AS TEXT)", (run,)))
+    elif isinstance(store, TableLinkStore):
+        entity = {"PartitionKey": "timer", "RowKey": "last-run", "run": run}
+        await store._table.upsert_entity(entity, mode=UpdateMode.REPLACE)
+
+
+async def spoil_watermark(store: LinkStore, workspace_id: WorkspaceId, text: str | bytes) -> None:
+    """Write something over a workspace's watermark."""
+    await store.move_watermark(workspace_id, datetime.now(UTC))
+    if isinstance(store, SqliteLinkStore):
+        update = "UPDATE watermarks SET created_at = CAST(? AS TEXT) WHERE workspace = ?"
+        await store._file.run(lambda db: db.execute(update, (text, workspace_id.key)))
+    elif isinstance(store, TableLinkStore):
+        entity = {**key(workspace_id, "watermark"), "created_at": text}
+        await store._table.upsert_entity(entity, mode=UpdateMode.REPLACE)
 
 
 type OpenStore = Callable[[], LinkStore]

@@ -20,6 +20,7 @@ from conftest import App
 
 from contraforce_sentinel.azure import httpx_transport as azure_transport
 from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
+from contraforce_sentinel.transport.network import Network
 from sandbox import Sandbox, faults
 from sandbox.faults import Fault
 
@@ -28,7 +29,7 @@ BROKEN = {"Content-Encoding": "gzip"}
 
 @pytest.fixture
 async def sent(sandbox: Sandbox) -> AsyncIterator[HttpxTransport]:
-    connections = open_azure_connections(tls=sandbox.client_context(), read_seconds=5)
+    connections = open_azure_connections(Network(tls=sandbox.client_context()), read_seconds=5)
     async with HttpxTransport(connections) as transport:
         yield transport
 
@@ -66,7 +67,9 @@ async def test_a_reset_is_no_answer_whenever_it_comes_and_nothing_is_sent_twice(
 
 async def test_an_answer_that_does_not_come_is_a_time_out(sandbox: Sandbox) -> None:
     sandbox.faults.plan("arm.workspace", faults.hang())
-    async with HttpxTransport(open_azure_connections(tls=sandbox.client_context(), read_seconds=0.2)) as sent:
+    async with HttpxTransport(
+        open_azure_connections(Network(tls=sandbox.client_context()), read_seconds=0.2)
+    ) as sent:
         with pytest.raises(ServiceResponseTimeoutError):
             await sent.send(request(sandbox))
 
@@ -79,7 +82,7 @@ async def test_no_connection_is_told_as_nothing_sent(sent: HttpxTransport) -> No
 
 async def test_a_certificate_of_somebody_else_is_told_as_nothing_sent(sandbox: Sandbox) -> None:
     async with HttpxTransport(
-        open_azure_connections(tls=ssl.create_default_context(), read_seconds=5)
+        open_azure_connections(Network(tls=ssl.create_default_context()), read_seconds=5)
     ) as sent:
         with pytest.raises(ServiceRequestError):
             await sent.send(request(sandbox))

@@ -12,7 +12,9 @@ from anyio.streams.tls import TLSStream
 from conftest import ROOT
 
 from contraforce_sentinel.transport import connections
-from contraforce_sentinel.transport.connections import Connections, open_client
+from contraforce_sentinel.transport.connections import Connections
+from contraforce_sentinel.transport.network import Network
+from contraforce_sentinel.transport.ways import open_client
 from sandbox import Sandbox, faults
 from sandbox.faults import Fault
 
@@ -25,10 +27,10 @@ class Opener:
         self.sockets: list[Any] = []
         self.steps: list[str] = []
         self.cut_at = ""
-        self._tls = sandbox.client_context()
+        self._network = Network(tls=sandbox.client_context())
 
     def __call__(self) -> httpx.AsyncClient:
-        client = open_client(tls=self._tls, timeout=httpx.Timeout(5))
+        client = open_client(network=self._network, timeout=httpx.Timeout(5))
         build = client.build_request
 
         def build_request(*args: Any, extensions: Any, **options: Any) -> httpx.Request:

@@ -18,10 +18,14 @@ import trustme
 from cli_process import environment, run
 from conftest import ROOT
 from host_process import FUNCTION_KEY, run_host
+from store_fixtures import no_host
 
+from contraforce_sentinel.domain.errors import StoreFault
 from contraforce_sentinel.domain.runs import TimerRun
+from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from operators_tool.check_azure import _matches, _object_id
+from operators_tool.check_store import fix_of
 from operators_tool.doctor import examine
 from operators_tool.findings import Finding, Status
 from sandbox import PLANTED_SECRET, Sandbox, faults
@@ -229,6 +233,35 @@ def store_account_down(setup: SetUp) -> None:
     )
 
 
+def store_of_the_sandbox(setup: SetUp) -> None:
+    setup.set("LINK_STORE", setup.sandbox.tables.connection_string)
+
+
+def store_behind_a_firewall(setup: SetUp) -> None:
+    store_of_the_sandbox(setup)
+    setup.sandbox.tables.admission.lets_network_in = False
+
+
+def store_with_a_wrong_key(setup: SetUp) -> None:
+    text = setup.sandbox.tables.connection_string
+    setup.set("LINK_STORE", text.replace(setup.sandbox.tables.admission.key, "d3Jvbmc="))
+
+
+def store_without_keys(setup: SetUp) -> None:
+    store_of_the_sandbox(setup)
+    setup.sandbox.tables.admission.admits_keys = False
+
+
+def store_account_disabled(setup: SetUp) -> None:
+    store_of_the_sandbox(setup)
+    setup.sandbox.tables.admission.is_enabled = False
+
+
+def store_account_unknown(setup: SetUp) -> None:
+    no_host(setup.monkeypatch, "stgone")
+    setup.set("LINK_STORE", "AccountName=stgone;AccountKey=a2V5;EndpointSuffix=core.windows.net;")
+
+
 def clock_ten_minutes_off(setup: SetUp) -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(minutes=10), usegmt=True)
     body = problem_details(404, code="NOT_FOUND", detail="")
@@ -265,6 +298,11 @@ FAULTS: list[tuple[Callable[[SetUp], None], str, str]] = [
     (store_is_no_database, "link store", "ls -ld "),
     (store_of_a_newer_version, "link store", "ls -ld "),
     (store_account_down, "link store", "export LINK_STORE="),
+    (store_behind_a_firewall, "link store", "az storage account show --name stsandboxlinks --query network"),
+    (store_with_a_wrong_key, "link store", "az storage account keys list --account-name stsandboxlinks"),
+    (store_without_keys, "link store", "export LINK_STORE=https://stsandboxlinks.table.core.windows.net "),
+    (store_account_disabled, "link store", "az storage account show --name stsandboxlinks --query '[status"),
+    (store_account_unknown, "link store", "az storage account list --query '[].name'"),
     (clock_ten_minutes_off, "clock", "sudo timedatectl set-ntp true"),
 ]
 UNSEEN = [
@@ -386,6 +424,23 @@ async def test_the_role_of_an_account_url_is_named_with_its_scope(setup: SetUp) 
     )
 
 
+@pytest.mark.parametrize(
+    ("fault", "fix"),
+    [
+        (StoreFault.ROLE, f"{AZURE_ROLE}someone"),
+        (None, f"{AZURE_ROLE}someone"),
+        (StoreFault.NETWORK, "az storage account show --name stlinks --query networkRuleSet"),
+        (StoreFault.TENANT, "az login --tenant"),
+        (StoreFault.ADDRESS, "export LINK_STORE=…   (https://stlinks.table.core.windows.net"),
+        (StoreFault.REMOVAL, "contraforce-sentinel doctor"),
+    ],
+)
+def test_each_fault_of_an_account_url_has_its_fix(setup: SetUp, fault: StoreFault | None, fix: str) -> None:
+    setup.set("LINK_STORE", "https://stlinks.table.core.windows.net")
+    settings = Settings.from_environment(os.environ)
+    assert fix_of(fault, settings, assignee="someone").startswith(fix)
+
+
 async def test_a_link_store_that_needs_the_identity_is_not_blamed_for_it(setup: SetUp) -> None:
     setup.set("LINK_STORE", "https://stlinks.table.core.windows.net")
     identity_unknown(setup)
@@ -458,8 +513,9 @@ class TestDeployedApp:
         (setup.directory / "file").write_text("")
         (found,) = bad(await self.health(setup, LINK_STORE=f"sqlite:///{setup.directory}/file/links.db"))
         assert found.check == "deployed app"
-        assert found.seen.startswith("the SQLite link store cannot be used")
-
+        assert found.seen == (
+            "link store unavailable: the SQLite link store cannot be used (FileExistsError)"
+        )
         assert "az functionapp log tail" in found.fix
 
     async def test_settings_that_the_deployed_app_leaves_out_are_named_and_are_no_failure(
@@ -485,7 +541,7 @@ class TestDeployedApp:
     async def test_a_wrong_key_is_named(self, setup: SetUp) -> None:
         (found,) = bad(await self.health(setup, key="wrong"))
         assert (found.check, found.seen) == ("deployed app", "the function key is refused")
-        assert "az functionapp keys list" in found.fix
+        assert "az functionapp function keys list" in found.fix
 
     @pytest.mark.parametrize("what", ["nobody", "no URL", "another service"])
     async def test_no_app_at_the_url_is_named(self, setup: SetUp, what: str) -> None:

@@ -36,7 +36,13 @@ async def test_health_says_status_version_and_which_part_is_wrong_and_nothing_el
     await app.reconcile()
     answer = await app.health()
     assert answer.status == 200
-    assert answer.json == {"status": "ok", "version": "0.1.0", "settings": "ok", "store": "ok"}
+    assert answer.json == {
+        "status": "ok",
+        "version": "0.1.0",
+        "settings": "ok",
+        "network": "ok",
+        "store": "ok",
+    }
 
 
 async def test_health_says_that_settings_are_refused_and_not_which(
@@ -46,7 +52,13 @@ async def test_health_says_that_settings_are_refused_and_not_which(
     answer = await app.health()
     assert (answer.status, answer.json) == (
         503,
-        {"status": "unavailable", "version": "0.1.0", "settings": "refused", "store": "unknown"},
+        {
+            "status": "unavailable",
+            "version": "0.1.0",
+            "settings": "refused",
+            "network": "unknown",
+            "store": "unknown",
+        },
     )
 
 
@@ -57,7 +69,13 @@ async def test_health_says_that_the_link_store_is_out_of_reach(
     answer = await app.health()
     assert (answer.status, answer.json) == (
         503,
-        {"status": "unavailable", "version": "0.1.0", "settings": "ok", "store": "unavailable"},
+        {
+            "status": "unavailable",
+            "version": "0.1.0",
+            "settings": "ok",
+            "network": "ok",
+            "store": "unavailable",
+        },
     )
 
 
@@ -125,6 +143,7 @@ async def test_status_says_everything(app: App) -> None:
             "status": "ok",
             "version": "0.1.0",
             "settings": "ok",
+            "network": "ok",
             "store": "ok",
             "settingProblems": {},
             "storeProblem": None,

@@ -83,7 +83,7 @@ def test_a_real_trigger_body_parses_to_its_incident(name: str) -> None:
 
     delivery = parse_delivery((PAYLOADS / name).read_bytes(), content_type="application/json")
 
-    assert delivery == Delivery(expected.id, expected, ticket_id=None, customer_id=CUSTOMER_ID)
+    assert delivery == Delivery(expected.id, expected, ticket_id=None)
 
 
 def test_the_trimmed_body_is_as_good_as_the_whole_one() -> None:

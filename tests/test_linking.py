@@ -51,6 +51,8 @@ async def test_a_ticket_that_cannot_be_recorded_is_a_loud_event_and_a_503(
     assert loud[EVENT_NAME] == "ticket.not-recorded"
     assert loud["ticket_number"] == app.sandbox.contraforce.created[0].number
     assert app.sandbox.log.count("arm.comment.put") == 0
+    (offer,) = current_app().linking._offers  # it would go on until the lease ends
+    offer.cancel()
 
 
 async def test_a_worker_whose_lease_ran_out_answers_with_the_record_of_the_one_that_took_over(

@@ -312,6 +312,40 @@ async def link_500_in_each_subscription(
     return seconds
 
 
+async def test_a_subscription_has_one_pace_in_whatever_letter_case_its_workspaces_are_configured(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else as many PUTs as there are spellings go out at once, and Sentinel refuses them."""
+    subscription = "aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee"
+    spellings = (str.lower, str.upper, str.title)
+    workspaces = [
+        app.sandbox.add_workspace(name=f"law-{at}", subscription=spell(subscription))
+        for at, spell in enumerate(spellings)
+    ]
+    configure(app, monkeypatch)
+    monkeypatch.setattr(pacing, "PUTS", 5)
+    monkeypatch.setattr(pacing.Pace.__init__, "__kwdefaults__", {"window_seconds": 0.75})
+    app.sandbox.arm.limits = SentinelLimits(comment_puts=5, window_seconds=0.5)
+    incidents = [workspace.add_incident() for workspace in workspaces for _ in range(5)]
+    await app.reconcile()
+    assert Counter(call.status for call in app.sandbox.log.of("arm.comment.put")) == {201: 15}
+    assert all(len(incident.comments) == 1 for incident in incidents)
+
+
+async def test_what_is_kept_of_a_subscription_does_not_grow_with_the_spellings_of_deliveries(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscription = "abcdefab-cdef-4abc-8def-abcdefabcdef"
+    workspace = app.sandbox.add_workspace(name="law-cased", subscription=subscription)
+    configure(app, monkeypatch)
+    for at in range(8):
+        arm_id = workspace.add_incident().arm_id
+        spelled = subscription[:at] + subscription[at:].upper()
+        assert (await app.post({"incidentArmId": arm_id.replace(subscription, spelled)})).status == 200
+    running = current_app()
+    assert list(running.pace._budgets) == list(running.resource_manager._sentinels) == [subscription]
+
+
 async def test_a_run_stops_itself_and_leaves_the_rest_due(
     app: App, monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
@@ -433,3 +467,64 @@ async def test_a_workspace_is_never_served_with_the_watermark_of_another(
     marks = [await store.watermark(WorkspaceId.parse(one.arm_id)) for one in (app.workspace, other)]
     assert marks[0] != marks[1]
     assert json.dumps([str(mark) for mark in marks])
+
+
+def lose_index_rows(app: App) -> None:
+    """As a table is that was restored, or that a person has cleaned up."""
+    (table,) = app.sandbox.tables.tables.values()
+    with table.changing():
+        for key in table.order:
+            if key[1].startswith(("due-", "dead-")):
+                table.delete(key, "*")
+
+
+async def add_pending(app: App, number: int) -> list[SandboxIncident]:
+    """Record incidents, too old for discovery, whose first try fails."""
+    created = datetime.now(UTC) - timedelta(days=3)
+    incidents = [app.workspace.add_incident(created=created) for _ in range(number)]
+    app.sandbox.faults.plan("contraforce.link", faults.status(503), times=None)
+    for incident in incidents:
+        await app.post(incident)
+    app.sandbox.faults.clear()
+    return incidents
+
+
+async def test_links_whose_index_rows_are_lost_are_found_again_on_the_next_day(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(app, monkeypatch, LINK_STORE=app.sandbox.tables.connection_string)
+    incidents = await add_pending(app, 3)
+    await app.reconcile()
+    lose_index_rows(app)
+    clock.forward(hours=1)
+    await app.reconcile()
+    assert [await status(app, incident) for incident in incidents] == ["pending"] * 3
+    clock.forward(days=1)
+    for _ in range(2):
+        await app.reconcile()
+    assert [await status(app, incident) for incident in incidents] == ["linked"] * 3
+
+
+async def test_a_look_at_every_record_goes_on_in_the_next_run_where_it_was_broken_off(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is begun once a day: a workspace too large for one run would never be looked at to its end."""
+    configure(app, monkeypatch, LINK_STORE=app.sandbox.tables.connection_string)
+    incidents = await add_pending(app, 3)
+    lose_index_rows(app)
+    app.sandbox.tables.looks_per_page = 1
+
+    def goes_on(request: Any) -> bool:
+        return "NextRowKey" in request.query and "'ticketed'" in request.query["$filter"]
+
+    app.sandbox.faults.plan("tables.query", faults.status(400), where=goes_on)
+    await app.reconcile()
+    run = await current_app().store.last_run()
+    assert run is not None
+    assert run.failed_workspaces == 1
+    clock.forward(minutes=5)
+    for _ in range(2):
+        await app.reconcile()
+    assert [await status(app, incident) for incident in incidents] == ["linked"] * 3
+    looks = [call for call in app.sandbox.log.of("tables.query") if goes_on(call)]
+    assert len(looks) == len({call.query["NextRowKey"] for call in looks}) + 1, "one was asked for twice"

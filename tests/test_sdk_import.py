@@ -7,6 +7,7 @@ import pytest
 
 from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
 from contraforce_sentinel.azure.resource_manager import READ_SECONDS, ResourceManager
+from contraforce_sentinel.transport.network import Network
 from sandbox import Sandbox
 
 
@@ -15,7 +16,7 @@ async def test_a_delivery_that_is_given_up_does_not_end_the_import_that_others_w
 ) -> None:
     for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"):
         monkeypatch.setenv(name, sandbox.environment()[name])
-    connections = open_azure_connections(tls=ssl.create_default_context(), read_seconds=READ_SECONDS)
+    connections = open_azure_connections(Network(tls=ssl.create_default_context()), read_seconds=READ_SECONDS)
     manager = ResourceManager(
         endpoint=sandbox.arm.base_url, client_id=None, transport=HttpxTransport(connections)
     )

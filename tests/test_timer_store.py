@@ -9,7 +9,17 @@ from uuid import uuid4
 import pytest
 from azure.core.exceptions import ServiceResponseError
 from azure.data.tables.aio import TableClient
-from store_fixtures import ACCOUNT, KEY, NESTED, OpenStore, Tables, spoil, table_transport
+from store_fixtures import (
+    ACCOUNT,
+    KEY,
+    NESTED,
+    OpenStore,
+    Tables,
+    spoil,
+    spoil_run,
+    spoil_watermark,
+    table_transport,
+)
 
 from contraforce_sentinel.domain.errors import (
     RecordUnreadable,
@@ -48,17 +58,28 @@ def names(links: list[Link]) -> list[str]:
 
 
 async def test_due_links_come_longest_waiting_first_and_no_others(store: LinkStore) -> None:
-    waits = {"c": 1, "a": 3, "b": 2}
-    await add(store, *(link(name=name, due=NOW - timedelta(hours=hours)) for name, hours in waits.items()))
+    waits = {"c": 10, "a": 30, "b": 20}
+    await add(store, *(link(name=name, due=NOW - timedelta(minutes=ago)) for name, ago in waits.items()))
     await add(store, link(due=NOW + timedelta(seconds=1)), link(due=None), link(workspace=OTHER))
     assert names((await store.due(ONE, now=NOW, limit=10)).links) == ["a", "b", "c"]
     assert names((await store.due(ONE, now=NOW, limit=2)).links) == ["a", "b"]
-    assert names((await store.due(ONE, now=NOW - timedelta(hours=2), limit=10)).links) == ["a", "b"]
+    assert names((await store.due(ONE, now=NOW - timedelta(minutes=20), limit=10)).links) == ["a", "b"]
 
 
 async def test_a_link_that_is_due_now_is_due(store: LinkStore) -> None:
     await add(store, link(name="a", due=NOW))
     assert names((await store.due(ONE, now=NOW, limit=10)).links) == ["a"]
+
+
+async def test_a_link_that_a_wrong_clock_put_far_ahead_is_due(store: LinkStore) -> None:
+    """Further than any wait, or than any `Retry-After` where there was one, is no time that was meant."""
+    asked = NOW + timedelta(hours=20)
+    waiting = link(name="asked to wait", due=asked).model_copy(update={"not_before": asked})
+    wrong = link(name="b", due=NOW + timedelta(days=2)).model_copy(update={"not_before": asked})
+    await add(store, link(name="a", due=NOW + timedelta(days=365)), wrong, waiting)
+    await add(store, link(name="c"), link(name="in an hour", due=NOW + timedelta(hours=1)))
+    assert names((await store.due(ONE, now=NOW, limit=10)).links) == ["c", "b", "a"]
+    assert names((await store.due(ONE, now=NOW, limit=1)).links) == ["c"]
 
 
 async def test_a_due_link_can_be_replaced_as_it_was_read(store: LinkStore) -> None:
@@ -136,6 +157,68 @@ async def test_a_watermark_moves_forward_only_and_per_workspace(open_store: Open
     racing = [NOW + timedelta(minutes=minute) for minute in range(30)]
     await asyncio.gather(*(stores[n % 3].move_watermark(ONE, time) for n, time in enumerate(racing)))
     assert await stores[1].watermark(ONE) == racing[-1]
+
+
+async def test_a_first_watermark_that_several_set_at_once_is_the_latest(open_store: OpenStore) -> None:
+    stores = [open_store() for _ in range(3)]
+    await asyncio.gather(*(store.check() for store in stores))
+    times = [NOW + timedelta(minutes=minute) for minute in range(3)]
+    moves = (store.move_watermark(ONE, time) for store, time in zip(stores, times, strict=True))
+    await asyncio.gather(*moves)
+    assert await stores[0].watermark(ONE) == times[-1]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "pLaNtEd", "2026-11-23T12:00:00", "20261123", b"\xff", "0000-00-00T00:00:00+00:00"]
+)
+async def test_a_watermark_that_cannot_be_read_is_named_and_left_as_it_is(
+    store: LinkStore, text: str | bytes
+) -> None:
+    """Whatever stood in its place could pass by incidents that nobody has seen."""
+    await spoil_watermark(store, ONE, text)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="the watermark of a workspace cannot be read") as told:
+            await store.watermark(ONE)
+        assert "pLaNtEd" not in f"{told.value}{told.value.__context__}"
+    await store.move_watermark(OTHER, NOW)
+    assert await store.watermark(OTHER) == NOW
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "",
+        "null",
+        "[]",
+        "pLaNtEd",
+        b"\xff",
+        '{"started_at": "2026-11-23T12:00:00", "finished_at": "2026-11-23T12:00:00"}',
+        '{"started_at": 1e99, "finished_at": 1}',
+        "[" * 30_000,
+    ],
+)
+async def test_a_last_run_that_cannot_be_read_is_none_and_the_next_one_takes_its_place(
+    store: LinkStore, run: str | bytes
+) -> None:
+    await spoil_run(store, run)
+    assert await store.last_run() is None
+    good = TimerRun(started_at=NOW, finished_at=NOW)
+    await store.save_run(good)
+    assert await store.last_run() == good
+
+
+async def test_a_repair_of_what_is_in_order_changes_nothing(store: LinkStore) -> None:
+    refusal = UpstreamRejected("no", upstream=Upstream.CONTRAFORCE, code="X")
+    links = [link(name="due"), link(name="later", due=NOW + timedelta(hours=1)), link(name="none", due=None)]
+    links += [link(name="dead").failed(refusal, now=NOW, jitter=0), link(name="linked").linked(now=NOW)]
+    stored = {one.incident_id: one for one in await add(store, *links)}
+    backlog = await store.backlog(ONE)
+    after: str | None = ""
+    while after is not None:
+        after = await store.repair(ONE, after=after)
+    assert {one: await store.get(one) for one in stored} == stored
+    assert names((await store.due(ONE, now=NOW, limit=10)).links) == ["due"]
+    assert await store.backlog(ONE) == backlog == Backlog(oldest_due_at=NOW, dead=1)
 
 
 async def test_the_last_run_is_remembered(open_store: OpenStore) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import trustme
 from conftest import App
@@ -17,6 +16,7 @@ from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.contraforce.client import open_contraforce_connections
 from contraforce_sentinel.contraforce.ticket_systems import NAMES
 from contraforce_sentinel.telemetry.events import EVENT_NAME
+from contraforce_sentinel.transport.network import Network
 from sandbox import Operation, faults
 from sandbox.faults import Fault
 
@@ -308,9 +308,7 @@ async def test_an_untrusted_certificate_is_told_as_such(
     monkeypatch.setattr(
         current_app().linking._contraforce,
         "_connections",
-        open_contraforce_connections(
-            client_id="a", client_secret=SecretStr("b"), tls=httpx.create_ssl_context()
-        ),
+        open_contraforce_connections(Network(), client_id="a", client_secret=SecretStr("b")),
     )
     answer = await app.post(app.workspace.add_incident())
     assert answer.json["reason"] == "contraforce-unavailable"

@@ -4,12 +4,12 @@ The imports stand in the functions on purpose: what a call does not need, it doe
 """
 
 import os
-import ssl
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from contraforce_sentinel.domain.errors import SettingsError
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores.link_store import LinkStore
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contraforce_sentinel.azure.sentinel import Sentinel
     from contraforce_sentinel.azure.workspaces import Workspaces
     from contraforce_sentinel.contraforce.client import ContraForce
+    from contraforce_sentinel.transport.network import Network
     from contraforce_sentinel.use_cases.linking import TicketLinking
     from contraforce_sentinel.use_cases.reconcile import Reconciler
 
@@ -54,10 +55,13 @@ class App:
         from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
         from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 
-        transport = HttpxTransport(open_azure_connections(tls=self._tls, read_seconds=READ_SECONDS))
+        transport = HttpxTransport(open_azure_connections(self.network, read_seconds=READ_SECONDS))
         if self.settings.table_endpoint is None:
             text = self.settings.link_store.get_secret_value()
-            return TableLinkStore.from_connection_string(text, transport=transport)
+            try:
+                return TableLinkStore.from_connection_string(text, transport=transport)
+            except ValueError:
+                raise SettingsError({"LINK_STORE": "is not a whole storage connection string"}) from None
         from contraforce_sentinel.azure.identity import Identity
 
         identity = Identity(
@@ -78,7 +82,7 @@ class App:
         """The use case."""
         from contraforce_sentinel.use_cases.linking import TicketLinking
 
-        return TicketLinking(
+        linking = TicketLinking(
             workspaces=self.workspaces,
             contraforce=self.contraforce,
             sentinel=self.sentinel,
@@ -87,6 +91,8 @@ class App:
             ticket_url_templates=self.settings.ticket_url_templates,
             clock=_now,
         )
+        self._resources.push_async_callback(linking.finish)
+        return linking
 
     @cached_property
     def contraforce(self) -> "ContraForce":
@@ -95,9 +101,9 @@ class App:
 
         settings = self.settings
         connections = open_contraforce_connections(
+            self.network,
             client_id=settings.contraforce_client_id,
             client_secret=settings.contraforce_client_secret,
-            tls=self._tls,
         )
         self._resources.push_async_callback(connections.aclose)
         return ContraForce(connections, base_url=settings.contraforce_api_url)
@@ -143,18 +149,24 @@ class App:
         manager = ResourceManager(
             endpoint=self.settings.arm_endpoint,
             client_id=self.settings.azure_client_id,
-            transport=HttpxTransport(open_azure_connections(tls=self._tls, read_seconds=READ_SECONDS)),
+            transport=HttpxTransport(open_azure_connections(self.network, read_seconds=READ_SECONDS)),
             signed_in=self._signed_in,
         )
         self._resources.push_async_callback(manager.close)
         return manager
 
     @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        """One for all connections: reading the certificates takes longer than a request."""
-        import httpx
+    def network(self) -> "Network":
+        """Certificates and proxies, the same for all."""
+        from contraforce_sentinel.transport.network import Network
 
-        return httpx.create_ssl_context()
+        return Network()
+
+    def network_problems(self) -> dict[str, str]:
+        """Return what keeps requests from being sent at all, by the name of the environment's variable."""
+        settings = self.settings
+        bases = (settings.contraforce_api_url, settings.arm_endpoint, settings.table_endpoint)
+        return self.network.problems(url for url in bases if url is not None)
 
 
 def build(settings: Settings, *, signed_in: "AsyncTokenCredential | None" = None) -> App:

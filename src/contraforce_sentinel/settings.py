@@ -43,7 +43,8 @@ _TABLE_ENDPOINT: Final = re.compile(
     r"https://[a-z0-9]{3,24}(?:\.z[0-9]{1,2})?\.table\.(?:[a-z0-9-]+\.)+[a-z]{2,}/?"
 )
 _GUID: Final = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-_CONNECTION_STRING: Final = re.compile(r"UseDevelopmentStorage=true;?|(?:[A-Za-z]+=[!-:<-~]+;?){2,12}")
+_PAIR: Final = r"[A-Za-z]+=[!-:<-~]+"
+_CONNECTION_STRING: Final = re.compile(rf"UseDevelopmentStorage=true;?|{_PAIR}(?:;{_PAIR}){{1,11}};?")
 
 
 def _json_or_file(value: Any) -> Any:

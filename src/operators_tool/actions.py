@@ -1,7 +1,7 @@
 """What each command does: a coroutine that answers on standard output and returns the exit code."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,13 +9,14 @@ from pathlib import Path
 from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import StaleLink
 from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.reasons import Reason
 from operators_tool import records
 from operators_tool.backfill import Choice, make_plan, show_plan
 from operators_tool.doctor import examine
 from operators_tool.exits import Exit
 from operators_tool.findings import findings_content, is_healthy, show_findings
 from operators_tool.progress import run_all
-from operators_tool.render import open_console, show_json
+from operators_tool.render import literal, open_console, show_json
 from operators_tool.session import open_app
 from operators_tool.targets import (
     WrongArgument,
@@ -79,6 +80,7 @@ async def replay_one(incident: str, *, workspace: str | None, as_json: bool) -> 
     """Bring one link back, if it is dead, and try it now."""
     async with open_app() as app:
         found = await find_record(app, incident, workspace=workspace)
+        _tell_dropped([found])
         again = (await link_whole(app, Delivery(found.incident_id), known=await revive(app, found))).link
     return _answer(again, as_json=as_json)
 
@@ -92,10 +94,20 @@ async def replay_dead(*, reason: str | None, workspace: str | None, as_json: boo
             async for link in records.links_in_state(app, place, LinkState.DEAD)
             if reason in {None, link.reason}
         ]
+        _tell_dropped(dead)
         for link in dead:
             with suppress(StaleLink):  # another worker has just changed it: it is not dead any more
                 await revive(app, link)
         return await run_all(app, [Delivery(link.incident_id) for link in dead], as_json=as_json)
+
+
+def _tell_dropped(links: Iterable[Link]) -> None:
+    """Say of each link whose requested ticket was refused that it is not asked for again."""
+    for link in links:
+        if link.reason == Reason.TICKET_REFUSED:
+            incident = f"incident {link.incident_number or link.incident_id.name}"
+            told = f"{incident}: ticket {link.requested_ticket_id} was refused, and is not asked for again"
+            open_console(stderr=True).print(literal(told), soft_wrap=True)
 
 
 async def backfill(

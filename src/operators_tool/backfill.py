@@ -69,7 +69,7 @@ async def make_plan(app: App, workspace: WorkspaceId, choice: Choice) -> Plan:
             elif reason is not None and state in {None, LinkState.SKIPPED}:
                 plan.settled[LinkState.SKIPPED, reason] += 1
             else:
-                plan.todo.append(Delivery(incident.id, incident))
+                plan.todo.append(Delivery(incident.id, incident, is_confirmed=True))
     return plan
 
 

@@ -214,8 +214,24 @@ async def _check_comments(app: App, workspace: WorkspaceId, check: str, grant: s
 
 def _matches(patterns: Iterable[str], action: str) -> bool:
     """Whether one of Azure's patterns means the action; `*` stands for anything, letter case for nothing."""
-    expressions = (re.escape(pattern).replace(r"\*", ".*") for pattern in patterns)
-    return any(re.fullmatch(expression, action, re.IGNORECASE) for expression in expressions)
+    return any(_means(pattern.lower(), action.lower()) for pattern in patterns)
+
+
+def _means(pattern: str, action: str) -> bool:
+    """Look for each part between the stars once, behind the part before it."""
+    first, *others = pattern.split("*")
+    if not others:
+        return first == action
+    *between, last = others
+    if not action.startswith(first):
+        return False
+    at = len(first)
+    for part in between:
+        found = action.find(part, at)
+        if found == -1:
+            return False
+        at = found + len(part)
+    return action.endswith(last, at)
 
 
 def _object_id(token: str) -> str | None:

@@ -4,14 +4,19 @@ With a function key by its status answer, which says everything; without one by 
 everybody may ask for, and which says only which part is wrong.
 """
 
-from collections.abc import Mapping
+import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
 import httpx
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from contraforce_sentinel.transport.connections import Connections
+from contraforce_sentinel.transport.failures import why
+from contraforce_sentinel.transport.network import Network
+from contraforce_sentinel.transport.ways import open_client
 from operators_tool.findings import Finding, failed, ok, skipped, unsure
 
 KEY: Final = "APP_FUNCTION_KEY"
@@ -36,6 +41,7 @@ class _Health(BaseModel, hide_input_in_errors=True):
     version: str
     settings: str
     store: str
+    network: str
 
 
 class _Status(_Health):
@@ -47,30 +53,23 @@ class _Status(_Health):
 async def check_app(url: str, *, key: str | None) -> list[Finding]:
     """Ask for GET {url}/api/status with a function key, for GET {url}/api/health without one."""
     address = f"{url.rstrip('/')}/api/{'status' if key else 'health'}"
+    timeout = httpx.Timeout(_TIMEOUT_SECONDS)
+    connections = Connections(partial(open_client, network=Network(), timeout=timeout))
+    headers = {"x-functions-key": key} if key else {}
     try:
-        status, body = await _get(address, headers={"x-functions-key": key} if key else {})
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return _no_app(f"no answer ({type(error).__name__})", address)
-    if key and status == HTTPStatus.UNAUTHORIZED:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            answer = await connections.send("GET", address, headers=headers, most_bytes=_MAX_BYTES)
+    except (httpx.TransportError, TimeoutError) as error:
+        return _no_app(f"no answer ({why(error)})", address)
+    finally:
+        await connections.aclose()
+    if key and answer.status == HTTPStatus.UNAUTHORIZED:
         return [_wrong_key(), skipped(_TIMER, "a function key that is accepted")]
     try:
-        health = (_Status if key else _Health).model_validate_json(body)
+        health = (_Status if key else _Health).model_validate_json(answer.body or b"")
     except ValidationError:
-        return _no_app(f"status {status}, and not an answer of this app", address)
-    return [_check_answer(health, status), _check_timer(health)]
-
-
-async def _get(address: str, *, headers: Mapping[str, str]) -> tuple[int, bytes]:
-    async with (
-        httpx.AsyncClient(timeout=_TIMEOUT_SECONDS) as http,
-        http.stream("GET", address, headers=headers) as response,
-    ):
-        body = b""
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > _MAX_BYTES:
-                break
-        return response.status_code, body
+        return _no_app(f"status {answer.status}, and not an answer of this app", address)
+    return [_check_answer(health, answer.status), _check_timer(health)]
 
 
 def _wrong_key() -> Finding:
@@ -78,8 +77,8 @@ def _wrong_key() -> Finding:
         _APP,
         "the function key is refused",
         meaning="It is no key of this app, or was replaced; a playbook with the same key does not get in.",
-        fix=f"export {KEY}=…   (az functionapp keys list --name <function app> --resource-group <group>"
-        " --query functionKeys.default)",
+        fix=f"export {KEY}=…   (az functionapp function keys list --name <function app>"
+        " --resource-group <group> --function-name status --query default)",
     )
 
 
@@ -101,11 +100,15 @@ def _check_answer(health: _Health, status: int) -> Finding:
     if health.settings == "refused":
         meaning = "The deployed app refuses its settings: every delivery is answered with 503."
         return failed(_APP, listed or "settings are refused", meaning=meaning, fix=fix)
+    if health.network != "ok":
+        meaning = "The deployed app can ask no service: every incident stays pending."
+        seen = listed or "certificates or proxies cannot be used"
+        return failed(_APP, seen, meaning=meaning, fix=fix)
     if health.store != "ok":
         told = health.store_problem if isinstance(health, _Status) else None
+        seen = f"link store {health.store}{f': {told}' if told else ''}"
         meaning = "The deployed app cannot use its link store: every delivery is answered with 503."
-        fix = f"{_LOG}   (role Storage Table Data Contributor on the account that its LINK_STORE names)"
-        return failed(_APP, told or f"link store {health.store}", meaning=meaning, fix=fix)
+        return failed(_APP, seen, meaning=meaning, fix=_LOG)
     if status != HTTPStatus.OK:
         return failed(_APP, f"status {status}", meaning="The deployed app is not healthy.", fix=_LOG)
     if health.settings != "ok":

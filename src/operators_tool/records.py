@@ -126,6 +126,7 @@ def show_record(console: Console, link: Link) -> None:
         ("fields", ", ".join(link.fields)),
         ("ticket", f"{ticket.system} {ticket.number}" if ticket else ""),
         ("title", ticket.title or "" if ticket else ""),
+        ("asked for", link.requested_ticket_id or ""),
         ("attempts", str(link.attempts)),
         ("next try", moment(link.next_try_at)),
         ("request id", link.request_id or ""),

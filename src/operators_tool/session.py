@@ -11,6 +11,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.identity.aio import AzureCliCredential
 from rich.console import Console
 
+from contraforce_sentinel.azure.identity import CLI_SECONDS
 from contraforce_sentinel.bootstrap import App, build
 from contraforce_sentinel.domain.errors import (
     DeliveryError,
@@ -90,7 +91,7 @@ def _tell(error: TicketLinkError, said: Console) -> Exit:
 
 def identity_for(environment: Mapping[str, str]) -> AsyncTokenCredential | None:
     """Return the sign-in of the Azure CLI, or None where there is a managed identity."""
-    return None if environment.get("IDENTITY_ENDPOINT") else AzureCliCredential()
+    return None if environment.get("IDENTITY_ENDPOINT") else AzureCliCredential(process_timeout=CLI_SECONDS)
 
 
 @asynccontextmanager

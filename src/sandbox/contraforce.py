@@ -6,7 +6,7 @@ https://docs.contraforce.com
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Any, Final, Literal, NoReturn
 from uuid import UUID, uuid4
 
 from sandbox.bodies import PROBLEM_JSON, integers_as_strings, problem_details, seven_digits, utc_now
@@ -21,6 +21,9 @@ SOURCES: Final = ("Sentinel", "DefenderXDR", "QRadar", "Splunk", "CrowdStrike", 
 
 type IncidentKey = tuple[str, str]
 """ContraForce workspace id and incident id, both in lower case."""
+
+type RefusesTicketsBy = Literal["fields", "code", "not found"]
+"""How a `ticketId` that does not exist is refused: 400 with the field, 400 without, or 404."""
 
 
 class Countdowns:
@@ -65,6 +68,7 @@ class ContraForce(StandIn):
         self.not_ingested = Countdowns()
         self.without_ticket = Countdowns()
         self.integers_as_strings = False
+        self.refuses_tickets_by: RefusesTicketsBy = "fields"
         self._tickets: dict[tuple[str, str], Ticket] = {}
         self._sequences: Counter[str] = Counter()
 
@@ -127,8 +131,7 @@ class ContraForce(StandIn):
         if ticket_id is not None:
             existing = self._tickets.get((key[0], ticket_id))
             if existing is None:
-                message = f"Ticket '{ticket_id}' does not exist."
-                _refuse(request, 400, detail=message, target="ticketId", errors={"ticketId": [message]})
+                _refuse_ticket(request, ticket_id, by=self.refuses_tickets_by)
             self.links[key] = existing
         elif key not in self.links:
             self.links[key] = self.add_ticket(key[0], self._title(key, incident))
@@ -189,6 +192,18 @@ def _incident_errors(incident: Any, workspace: str) -> dict[str, list[str]]:
     if not errors and incident["workspaceId"].lower() != workspace:
         errors["incident.workspaceId"] = ["The value differs from the workspace in the path."]
     return errors
+
+
+def _refuse_ticket(request: LoggedRequest, ticket_id: str, *, by: RefusesTicketsBy) -> NoReturn:
+    """Refuse a ticket that does not exist in one of the ways that are possible: none is documented."""
+    message = f"Ticket '{ticket_id}' does not exist."
+    match by:
+        case "fields":
+            _refuse(request, 400, detail=message, target="ticketId", errors={"ticketId": [message]})
+        case "code":
+            _refuse(request, 400, code="BAD_REQUEST", detail=message)
+        case "not found":
+            _refuse(request, 404, code="NOT_FOUND", detail=message)
 
 
 def _problem(status: int, *, code: str | None, detail: str, instance: str, **extensions: Any) -> Answer:

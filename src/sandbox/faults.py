@@ -3,7 +3,8 @@
 `sandbox.faults.plan("contraforce.link", faults.status(503, retry_after="2"), faults.reset("after"))`
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle, repeat
 from json import dumps
@@ -22,7 +23,9 @@ class Fault:
     `status` (with `headers`, `body`, `content_type`) answers in place of the service, which then does no work
     unless `after_work` is set. `reset` closes the connection with a TCP reset: "before" any work, "after" the
     work and without an answer, or "mid-body", after the work and half of the answer. `hang` does the work and
-    never answers. `delay_seconds` alone is a slow request that ends well.
+    never answers. `endless` does it, and answers without an end: more and more "headers", "hints" (1xx
+    answers before the one), or a "body" of a byte at a time. `delay_seconds` alone is a slow request that
+    ends well.
     """
 
     status: int | None = None
@@ -32,6 +35,7 @@ class Fault:
     delay_seconds: float = 0
     reset: Literal["", "before", "after", "mid-body"] = ""
     hang: bool = False
+    endless: Literal["", "headers", "hints", "body"] = ""
     after_work: bool = False
 
     @property
@@ -39,7 +43,7 @@ class Fault:
         """Whether the service does what it was asked, whatever the client gets to see of it."""
         if self.reset:
             return self.reset != "before"
-        return self.status is None or self.hang or self.after_work
+        return self.status is None or self.hang or bool(self.endless) or self.after_work
 
     def but(self, **changes: Any) -> "Fault":
         """Return the same fault with some fields changed, e.g. `garbage().but(delay_seconds=0.1)`."""
@@ -158,6 +162,25 @@ def reset(when: Literal["before", "after", "mid-body"] = "before") -> Fault:
 def slow(seconds: float) -> Fault:
     """Delay a request by this long; it ends well."""
     return Fault(delay_seconds=seconds)
+
+
+def bomb(mebibytes: int, *, layers: int = 1, code: int = 200) -> Fault:
+    """Return an answer of so many MiB of JSON's blanks, compressed once, or several times over."""
+    body = b"".join(_gzip(b" " * 2**20 for _ in range(mebibytes)))
+    for _ in range(layers - 1):
+        body = b"".join(_gzip([body]))
+    return Fault(status=code, headers={"Content-Encoding": ", ".join(["gzip"] * layers)}, body=body)
+
+
+def _gzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    packed = zlib.compressobj(9, wbits=zlib.MAX_WBITS | 16)
+    yield from map(packed.compress, pieces)
+    yield packed.flush()
+
+
+def endless(what: Literal["headers", "hints", "body"]) -> Fault:
+    """Return an answer that goes on and on; see `Fault`."""
+    return Fault(endless=what)
 
 
 def hang() -> Fault:

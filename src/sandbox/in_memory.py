@@ -36,4 +36,4 @@ class InMemory(httpx.AsyncBaseTransport):
         )
         answer = work(handler, logged, groups)
         headers = {"Content-Type": answer.content_type, **answer.headers}
-        return httpx.Response(answer.status, headers=headers, content=answer.content)
+        return httpx.Response(answer.status, headers=headers, stream=httpx.ByteStream(answer.content))

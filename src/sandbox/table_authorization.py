@@ -23,27 +23,50 @@ CHALLENGE: Final = (
 
 
 class Admission:
-    """The account, its key and its identities. How old a signed request is, is not looked at."""
+    """The account, its key and its identities. How old a signed request is, is not looked at.
+
+    What a test switches off: `lets_network_in` is the account's firewall, `is_enabled` the account itself,
+    `admits_keys` its shared keys, `is_in_tenant` that its tenant is the identity's, `has_role` that the
+    identity may read and write its tables.
+    """
 
     def __init__(self, account: str, identity: ManagedIdentity) -> None:
+        self.lets_network_in = True
+        self.is_enabled = True
+        self.admits_keys = True
+        self.is_in_tenant = True
+        self.has_role = True
         self.account = account
         self.key = b64encode(planted("account-key").encode()).decode()
         self._identity = identity
 
     def check(self, request: LoggedRequest) -> None:
         """Raise what the service answers to a request that it does not admit."""
+        if not self.lets_network_in:
+            raise TableError("AuthorizationFailure")
+        if not self.is_enabled:
+            raise TableError("AccountIsDisabled")
         scheme, _, value = request.headers.get("Authorization", "").partition(" ")
         if not value:
             raise TableError("NoAuthenticationInformation", headers={"WWW-Authenticate": CHALLENGE})
         if scheme == "Bearer":
-            token = self._identity.tokens.get(value)
-            if token is None or token.resource.rstrip("/") != AUDIENCE or token.expires_at <= time.time():
+            if not self._is_good(value):
                 raise TableError("InvalidAuthenticationInfo", headers={"WWW-Authenticate": CHALLENGE})
+            if not self.has_role:
+                raise TableError("AuthorizationPermissionMismatch")
             return
+        if not self.admits_keys:
+            raise TableError("KeyBasedAuthenticationNotPermitted")
         account, _, signature = value.partition(":")
         text = self._signed_text(scheme, request)
         if text is None or account != self.account or not hmac.compare_digest(signature, self._sign(text)):
             raise TableError("AuthenticationFailed")
+
+    def _is_good(self, value: str) -> bool:
+        token = self._identity.tokens.get(value)
+        if token is None or not self.is_in_tenant:
+            return False
+        return token.resource.rstrip("/") == AUDIENCE and token.expires_at > time.time()
 
     def _signed_text(self, scheme: str, request: LoggedRequest) -> str | None:
         headers = request.headers

@@ -16,7 +16,13 @@ UNAUTHENTICATED: Final = (
     " correctly including the signature."
 )
 ERRORS: Final[Mapping[str, tuple[int, str]]] = {
+    "AccountIsDisabled": (403, "The specified account is disabled."),
     "AuthenticationFailed": (403, UNAUTHENTICATED),
+    "AuthorizationFailure": (403, "This request is not authorized to perform this operation."),
+    "AuthorizationPermissionMismatch": (
+        403,
+        "This request is not authorized to perform this operation using this permission.",
+    ),
     "CommandsInBatchActOnDifferentPartitions": (
         400,
         "All commands in a batch must operate on same entity group.",
@@ -30,6 +36,10 @@ ERRORS: Final[Mapping[str, tuple[int, str]]] = {
     ),
     "InvalidInput": (400, "One of the request inputs is not valid."),
     "InvalidResourceName": (400, "The specifed resource name contains invalid characters."),
+    "KeyBasedAuthenticationNotPermitted": (
+        403,
+        "Key based authentication is not permitted on this storage account.",
+    ),
     "MissingRequiredHeader": (400, "An HTTP header that's mandatory for this request is not specified."),
     "NoAuthenticationInformation": (401, UNAUTHENTICATED),
     "OutOfRangeInput": (400, "One of the request inputs is out of range."),
@@ -42,6 +52,7 @@ ERRORS: Final[Mapping[str, tuple[int, str]]] = {
     ),
     "ResourceNotFound": (404, "The specified resource does not exist."),
     "TableAlreadyExists": (409, "The table specified already exists."),
+    "TableBeingDeleted": (409, "The specified table is being deleted."),
     "TableNotFound": (404, "The table specified does not exist."),
     "TooManyProperties": (400, "The entity contains more properties than allowed."),
     "UpdateConditionNotSatisfied": (

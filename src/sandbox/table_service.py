@@ -41,8 +41,8 @@ class TableService(StandIn):
     """The tables of an account, open to tests.
 
     `entities_per_page` is what the service sends at most in one answer, `looks_per_page` how many entities it
-    looks at for one. `clock` is what timestamps and ETags are made of. `watch` is told of every change that
-    lasts.
+    looks at for one. `being_deleted` are names, in lower case, of removed tables that are not free yet.
+    `clock` is what timestamps and ETags are made of. `watch` is told of every change that lasts.
     """
 
     def __init__(self, identity: ManagedIdentity, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -52,6 +52,7 @@ class TableService(StandIn):
         self.looks_per_page: int | None = None
         self.watch: Callable[[Key, Entity | None], None] = lambda _key, _entity: None
         self.tables: dict[str, Table] = {}
+        self.being_deleted: set[str] = set()
         self.admission = Admission(ACCOUNT, identity)
         self._ticks = 0
 
@@ -107,6 +108,8 @@ class TableService(StandIn):
             raise TableError("InvalidResourceName")
         if name.lower() in self.tables:
             raise TableError("TableAlreadyExists")
+        if name.lower() in self.being_deleted:
+            raise TableError("TableBeingDeleted")
         table = Table(self._tick)
         table.watch = self._changed
         self.tables[name.lower()] = table

@@ -19,6 +19,7 @@ from store_fixtures import Tables, in_memory_transport
 from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores.tables import TableLinkStore
+from contraforce_sentinel.transport.network import Network
 from sandbox import Sandbox, faults
 from sandbox.identity import IssuedToken
 from sandbox.in_memory import InMemory
@@ -417,6 +418,43 @@ class TestBeyondAzurite:
             answer.status_code == 401
         )
 
+    @pytest.mark.parametrize(
+        ("off", "header", "refused"),
+        [
+            ("lets_network_in", "Bearer {storage}", "403 AuthorizationFailure"),
+            ("lets_network_in", "SharedKey stsandboxlinks:AAAA", "403 AuthorizationFailure"),
+            ("is_enabled", "Bearer {storage}", "403 AccountIsDisabled"),
+            ("is_in_tenant", "Bearer {storage}", "401 InvalidAuthenticationInfo"),
+            ("has_role", "Bearer {storage}", "403 AuthorizationPermissionMismatch"),
+            ("has_role", "SharedKey stsandboxlinks:AAAA", "403 AuthenticationFailed"),
+            ("admits_keys", "SharedKey stsandboxlinks:AAAA", "403 KeyBasedAuthenticationNotPermitted"),
+            ("admits_keys", "Bearer {storage}", "404 ResourceNotFound"),
+        ],
+    )
+    async def test_what_the_account_does_not_allow_has_a_code_of_its_own(
+        self, made_alone: TableService, off: str, header: str, refused: str
+    ) -> None:
+        # https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
+        setattr(made_alone.admission, off, False)
+        token = _issue(made_alone, "https://storage.azure.com")
+        async with httpx.AsyncClient(transport=InMemory(made_alone)) as web:
+            answer = await web.get(
+                f"{made_alone.endpoint}/links(PartitionKey='p',RowKey='a')",
+                headers={"Authorization": header.format(storage=token)},
+            )
+        assert f"{answer.status_code} {answer.headers['x-ms-error-code']}" == refused
+
+    async def test_the_name_of_a_removed_table_is_not_free_at_once(
+        self, alone: TableClient, table_service: TableService
+    ) -> None:
+        # https://learn.microsoft.com/rest/api/storageservices/delete-table
+        await alone.delete_table()
+        table_service.being_deleted.add("links")
+        assert await outcome(alone.create_table()) == "409 TableBeingDeleted"
+        assert await outcome(alone.get_entity("p", "a")) == "404 TableNotFound"
+        table_service.being_deleted.clear()
+        assert await outcome(alone.create_table()) == "done"
+
     async def test_the_identity_is_admitted_and_a_revoked_token_is_not(
         self, made_alone: TableService
     ) -> None:
@@ -497,4 +535,4 @@ class TestServed:
 
 
 def _transport(sandbox: Sandbox) -> Any:
-    return HttpxTransport(open_azure_connections(tls=sandbox.client_context(), read_seconds=5.0))
+    return HttpxTransport(open_azure_connections(Network(tls=sandbox.client_context()), read_seconds=5.0))

@@ -68,7 +68,8 @@ def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: F
     file = referee.file(case)
     lasting = faults.until >= _DAY
     allowed = {
-        "contraforce-rejected": Fault.REJECTED in file.killers or bool(case.asked_tickets),
+        "contraforce-rejected": Fault.REJECTED in file.killers,
+        "ticket-refused": bool(case.asked_tickets),
         "contraforce-malformed": bool(file.killers & {Fault.GARBAGE, Fault.WRONG_SHAPE}),
         "incident-gone": case.deleted_at is not None,
         "unexpected": AT_RISK in file.killers or lasting,

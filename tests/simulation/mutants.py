@@ -105,6 +105,12 @@ BUGS: Final = (
         "_BACKOFF: Final = Schedule(timedelta(minutes=1), timedelta(hours=1), timedelta(minutes=30))",
     ),
     Bug(
+        "the lease is not looked at before a request",
+        "domain/links.py",
+        "return self.is_busy(now + LONGEST_EFFECT + CLOCKS_APART)",
+        "return True",
+    ),
+    Bug(
         "store writes without compare-and-set",
         "stores/sqlite.py",
         """record = ?"

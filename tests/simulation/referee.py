@@ -149,6 +149,10 @@ class Referee:
         if case is not None:
             self._forget(process, case)
 
+    def stands_still(self, process: Process, case: Case) -> None:
+        """A process does not go on with an incident for a while: another may take it up, knowing nothing."""
+        self._forget(process, case)
+
     def died(self, process: Process) -> None:
         """A process is gone, and with it what it had not stored."""
         for case in self._world.cases.values():

@@ -146,7 +146,7 @@ def _deliver(rng: Random, scenario: Scenario, case: Case) -> None:
 
 
 def _forge(rng: Random, world: World, scenario: Scenario, case: Case) -> None:
-    """A body that claims another customer's workspace, or a workspace that is not configured."""
+    """A body that claims another customer's workspace or ticket, or a workspace that is not configured."""
     at = max(case.created, 0.0) + rng.choice(
         (5.0, rng.uniform(0, 600), rng.uniform(0, scenario.faults_until))
     )

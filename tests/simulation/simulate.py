@@ -166,16 +166,12 @@ class _Simulation:
         await asyncio.sleep(posting.at)
         if posting.ticket is not None:
             posting.case.asked_tickets.add(posting.ticket)
-        is_known_to_be_refused = True
         for _ in range(_TRIES_OF_A_PLAYBOOK):
             live = list(self._instances.values())
             status = await self._rng.choice(live).post(posting.body) if live else None
             if status is not None and status < 500:
                 self._judge(posting, status)
-                if status == 400 and posting.ticket is not None and is_known_to_be_refused:
-                    posting.case.asked_tickets.remove(posting.ticket)
                 break
-            is_known_to_be_refused = False
             await asyncio.sleep(self._rng.uniform(5, 45))
         self._open_postings -= 1
 

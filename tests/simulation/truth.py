@@ -25,8 +25,7 @@ PLANTED_TITLE: Final = "planted-title-7f31"
 class Case:
     """One incident and what is true of it. Times are the loop's; `label` names it in traces and messages.
 
-    `is_spoilt`: its record cannot be read. `asked_tickets` are the ids that bodies asked for which were not
-    refused.
+    `is_spoilt`: its record cannot be read. `asked_tickets` are the ids that bodies asked for.
     """
 
     label: str

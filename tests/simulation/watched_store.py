@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 import httpx
 from faultplan import FaultPlan
+from freezes import Freezes
 from referee import Referee
 from surprises import Surprise, Surprises
 from truth import TABLES_URL, World
@@ -74,9 +75,11 @@ class WatchedStore:
         world: World,
         faults: FaultPlan,
         surprises: Surprises,
+        freezes: Freezes,
         referee: Referee,
     ) -> None:
         self._store = store
+        self._freezes = freezes
         self._surprises = surprises
         self._tells = isinstance(store, SqliteLinkStore)
         self._process = process
@@ -118,6 +121,9 @@ class WatchedStore:
         return await self._do(
             "in_state", "", lambda: self._store.in_state(workspace_id, state, after=after, limit=limit)
         )
+
+    async def repair(self, workspace_id: WorkspaceId, *, after: str) -> str | None:
+        return await self._do("repair", "", lambda: self._store.repair(workspace_id, after=after))
 
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         return await self._do("backlog", "", lambda: self._store.backlog(workspace_id))
@@ -168,6 +174,7 @@ class WatchedStore:
         await process.step(f"at {label}")
         if self._surprises.strikes():
             self._surprise(f"before {label}", subject)
+        await self._freeze(f"before {label}", subject)
         try:
             result = await work()
         except StoreUnavailable:
@@ -178,12 +185,17 @@ class WatchedStore:
             if self._tells:
                 seen(result)
         await process.step(f"after {label}")
+        await self._freeze(f"after {label}", subject)
         await asyncio.sleep(back)
         if self._surprises.strikes():
             self._surprise(f"after {label}", subject)
         if fails == "after":
             self._lose(label, subject)
         return result
+
+    async def _freeze(self, what: str, subject: Link | str) -> None:
+        key = subject.incident_id.key if isinstance(subject, Link) else subject
+        await self._freezes.perhaps(self._process, self._world.cases.get(key), what)
 
     def _surprise(self, what: str, subject: Link | str) -> NoReturn:
         self._world.note(f"surprise {what}")

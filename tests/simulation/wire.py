@@ -6,10 +6,11 @@ azure-identity.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import httpx
 from faultplan import Fate, Fault, FaultPlan
+from freezes import Freezes
 from referee import LinkCall, Process, Referee
 from remote import Call, Remote
 from truth import World
@@ -21,6 +22,9 @@ class Mortal(Process, Protocol):
     """A process that may die between two steps; `step` does not return then."""
 
     async def step(self, what: str) -> None: ...
+
+
+_REPEATED: Final = frozenset({408, 429, 503})
 
 
 class Unreachable(Exception):
@@ -43,12 +47,20 @@ class Wire:
     """One instance's way to all services."""
 
     def __init__(
-        self, process: Mortal, *, world: World, remote: Remote, faults: FaultPlan, referee: Referee
+        self,
+        process: Mortal,
+        *,
+        world: World,
+        remote: Remote,
+        faults: FaultPlan,
+        freezes: Freezes,
+        referee: Referee,
     ) -> None:
         self._process = process
         self._world = world
         self._remote = remote
         self._faults = faults
+        self._freezes = freezes
         self._referee = referee
 
     async def exchange(
@@ -67,13 +79,17 @@ class Wire:
         except BaseException as error:
             _end(link_call, "lost")
             self._world.note(f"{label} ended {type(error).__name__}")
+            if isinstance(error, Unreachable):
+                await self._freezes.perhaps(self._process, call.case, f"after {label}")
             raise
         self._world.note(f"{label} answered {answer.status}")
         self._tell(call, fate, answer, link_call)
+        if answer.status in _REPEATED:
+            await self._freezes.perhaps(self._process, call.case, f"after {label}")
         return answer
 
     async def _answer(self, call: Call, fate: Fate, read_seconds: float) -> Answer:
-        loop = asyncio.get_running_loop()
+        loop = self._world.loop
         if fate.fault is Fault.UNREACHABLE:
             await asyncio.sleep(fate.there)
             raise Unreachable
@@ -82,14 +98,14 @@ class Wire:
         def arrive() -> None:  # it arrives although its sender may be dead or tired of waiting by now
             answer = self._remote.work(call, fate, self._process)
             if fate.fault is not Fault.UNANSWERED:
-                loop.call_later(fate.back, deliver, answer)
+                loop.call_outside(fate.back, deliver, answer)
 
-        def deliver(answer: Answer) -> None:
+        def deliver(answer: Answer) -> None:  # and it is there although its reader may stand still
             if not reply.done():
                 reply.set_result(answer)
 
         if fate.fault is not Fault.LOST:
-            loop.call_later(fate.there, arrive)
+            loop.call_outside(fate.there, arrive)
         try:
             async with asyncio.timeout(read_seconds):
                 answer = await reply
@@ -151,4 +167,6 @@ class Network(httpx.AsyncBaseTransport):
         except BrokenOff as broken:
             answer = broken.answer
             return httpx.Response(answer.status, headers=_headers(answer), stream=_Half(answer.content))
-        return httpx.Response(answer.status, headers=_headers(answer), content=answer.content)
+        return httpx.Response(
+            answer.status, headers=_headers(answer), stream=httpx.ByteStream(answer.content)
+        )

@@ -3,7 +3,6 @@
 https://learn.microsoft.com/python/api/azure-core/azure.core.pipeline.transport.asynchttptransport
 """
 
-import ssl
 from functools import partial
 from http import HTTPStatus
 from types import TracebackType
@@ -20,16 +19,18 @@ from azure.core.exceptions import (
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.core.rest._http_response_impl_async import AsyncHttpResponseImpl
 
-from contraforce_sentinel.transport.connections import Answer, Connections, open_client
+from contraforce_sentinel.transport.connections import Answer, Connections
+from contraforce_sentinel.transport.network import Network
+from contraforce_sentinel.transport.ways import open_client
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _CONNECT_SECONDS: Final = 5.0
 
 
-def open_azure_connections(*, tls: ssl.SSLContext, read_seconds: float) -> Connections:
+def open_azure_connections(network: Network, *, read_seconds: float) -> Connections:
     """Return connections for an `HttpxTransport`."""
     timeout = httpx.Timeout(read_seconds, connect=_CONNECT_SECONDS)
-    return Connections(partial(open_client, tls=tls, timeout=timeout))
+    return Connections(partial(open_client, network=network, timeout=timeout))
 
 
 class HttpxTransport(AsyncHttpTransport[Any, Any]):

@@ -6,6 +6,7 @@ https://learn.microsoft.com/python/api/azure-core/azure.core.credentials_async.a
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
@@ -18,11 +19,14 @@ from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.identity.aio import ManagedIdentityCredential
 
 from contraforce_sentinel.domain.errors import (
+    OutOfReach,
     Upstream,
     UpstreamError,
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
+from contraforce_sentinel.transport.failures import NetworkRefused, no_answer, remedy
+from contraforce_sentinel.transport.proxies import own_endpoints
 from contraforce_sentinel.transport.retries import parse_retry_after
 
 # What the SDKs raise for JSON of another shape, or nested too deep.
@@ -35,10 +39,14 @@ MISREAD: Final = (
     RecursionError,
 )
 _TOKEN_SECONDS: Final = 10
+CLI_SECONDS: Final = 14
+"""A slow Azure CLI takes 13; an operation of the table service, its token included, ends after 15."""
+
 _FRESH_SECONDS: Final = 300
 """azure-core's policies ask for a new token so long before the old one ends."""
 _IDENTITY_ADVICE: Final = "assign the managed identity to the app, and set AZURE_CLIENT_ID to its client id"
 _SIGN_IN_ADVICE: Final = "sign in with az login, in the tenant of the workspaces"
+_SLOW_ADVICE: Final = "run az account get-access-token, which should take a second or two"
 
 
 class Identity:
@@ -55,9 +63,11 @@ class Identity:
         transport: AsyncHttpTransport[Any, Any],
         signed_in: AsyncTokenCredential | None = None,
     ) -> None:
-        self._credential: AsyncTokenCredential = signed_in or ManagedIdentityCredential(
-            client_id=client_id, transport=transport, retry_policy_class=_NoRetries
+        self._open = partial(
+            ManagedIdentityCredential, client_id=client_id, transport=transport, retry_policy_class=_NoRetries
         )
+        self._credential = signed_in
+        self._seconds = CLI_SECONDS + 1 if signed_in else _TOKEN_SECONDS  # the CLI is ended by its credential
         self._advice = _SIGN_IN_ADVICE if signed_in else _IDENTITY_ADVICE
         self._tokens: dict[tuple[str, ...], AccessToken] = {}
 
@@ -70,19 +80,23 @@ class Identity:
 
     async def _ask(self, *scopes: str, **options: Any) -> AccessToken:
         try:
-            async with asyncio.timeout(_TOKEN_SECONDS):
+            if self._credential is None:
+                own_endpoints()  # the credential would quote what it cannot read
+                self._credential = self._open()
+            async with asyncio.timeout(self._seconds):
                 token: AccessToken = await self._credential.get_token(*scopes, **options)
         except TimeoutError:
             raise _unavailable("timeout") from None
         except ClientAuthenticationError as error:
             raise _refused(error, advice=self._advice) from None
-        except (AzureError, *MISREAD) as error:
-            raise _unavailable(type(error).__name__) from None
+        except (AzureError, NetworkRefused, *MISREAD) as error:
+            raise no_answer(error, told="no token", upstream=Upstream.IDENTITY, ambiguous=False) from None
         return token
 
     async def close(self) -> None:
         """Close the credential; idempotent."""
-        await self._credential.close()
+        if self._credential is not None:
+            await self._credential.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -108,6 +122,14 @@ def _refused(error: ClientAuthenticationError, *, advice: str) -> UpstreamError:
 
     They quote the endpoint's answer, and with it the token of an answer that is otherwise broken.
     """
+    if remedy(error) is not None:
+        return no_answer(error, told="no token", upstream=Upstream.IDENTITY, ambiguous=False)
+    if isinstance(error.__cause__, TimeoutError):
+        return OutOfReach(
+            f"no token (the Azure CLI took more than {CLI_SECONDS} s)",
+            upstream=Upstream.IDENTITY,
+            advice=_SLOW_ADVICE,
+        )
     response: Any = error.response
     status = None if response is None else int(response.status_code)
     if status is not None and status not in _REFUSALS:

@@ -39,7 +39,7 @@ class _Budget:
 
 
 class Pace:
-    """The comment PUTs of this process within the last window, by subscription."""
+    """The comment PUTs of this process within the last window, by subscription, in any letter case."""
 
     def __init__(self, *, window_seconds: float = WINDOW_SECONDS) -> None:
         self._window_seconds = window_seconds * _MARGIN
@@ -47,7 +47,7 @@ class Pace:
 
     def note(self, subscription_id: str) -> None:
         """A comment PUT goes out now."""
-        self._budgets[subscription_id].sent.append(asyncio.get_running_loop().time())
+        self._budgets[subscription_id.lower()].sent.append(asyncio.get_running_loop().time())
 
     def seconds_for(self, puts: int) -> float:
         """Return how long so many PUTs of one subscription wait for their turns, all together."""
@@ -60,9 +60,10 @@ class Pace:
         Blocks inside run side by side: one that hangs holds one PUT, and nobody in line. Gives False, without
         more waiting, if there would be room only after `until` on the loop's clock.
         """
-        budget = self._budgets[subscription_id]
+        key = subscription_id.lower()
+        budget = self._budgets[key]
         async with budget.line:
-            has_room = await self._reserve(budget, subscription_id, until)
+            has_room = await self._reserve(budget, key, until)
         try:
             yield has_room
         finally:

@@ -45,6 +45,7 @@ from contraforce_sentinel.domain.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
+from contraforce_sentinel.transport.failures import no_answer
 from contraforce_sentinel.transport.retries import call_with_retries, parse_retry_after
 
 if TYPE_CHECKING:
@@ -109,16 +110,17 @@ class ResourceManager:
             done.exception()  # seen: it is raised where the SDK is needed
 
     async def sentinel(self, subscription_id: str) -> "SecurityInsights":
-        """Return the SDK's client for a subscription, always the same one."""
-        if subscription_id not in self._sentinels:
+        """Return the SDK's client for a subscription, for any letter case the same one."""
+        key = subscription_id.lower()
+        if key not in self._sentinels:
             if self._sdk_is_there is not None:
                 await asyncio.shield(self._sdk_is_there)  # others wait for it, too
             from azure.mgmt.securityinsight.aio import SecurityInsights  # noqa: PLC0415 - a quarter second
 
-            self._sentinels[subscription_id] = SecurityInsights(
-                self._credential, subscription_id, base_url=self._endpoint, pipeline=self._pipeline
+            self._sentinels[key] = SecurityInsights(
+                self._credential, key, base_url=self._endpoint, pipeline=self._pipeline
             )
-        return self._sentinels[subscription_id]
+        return self._sentinels[key]
 
     async def token(self) -> AccessToken:
         """Return a token for this endpoint. Raises `UpstreamError` of the identity."""
@@ -166,8 +168,7 @@ def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> Upstrea
     """Say in our words what an SDK's error means; its own message may quote the incident."""
     response: Any = error.response if isinstance(error, HttpResponseError) else None
     if response is None:
-        sent = not isinstance(error, ServiceRequestError)
-        return UpstreamUnavailable(f"no answer ({type(error).__name__})", upstream=upstream, ambiguous=sent)
+        return no_answer(error, upstream=upstream, ambiguous=not isinstance(error, ServiceRequestError))
     status = int(response.status_code)
     if isinstance(error, DecodeError) and status < HTTPStatus.BAD_REQUEST:
         return UpstreamMalformed(f"status {status} without JSON", upstream=upstream, status=status)

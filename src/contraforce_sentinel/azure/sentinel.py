@@ -5,7 +5,7 @@ exceptions stay inside.
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
@@ -111,12 +111,20 @@ class Sentinel:
         return incident if incident and incident.number == str(number) else None
 
     async def put_comment(
-        self, incident_id: IncidentId, comment_id: UUID, *, text: str, ticket: Ticket, until: float
+        self,
+        incident_id: IncidentId,
+        comment_id: UUID,
+        *,
+        text: str,
+        ticket: Ticket,
+        until: float,
+        before_each: Callable[[], None],
     ) -> None:
         """Write the comment; a repeat overwrites it, so it is idempotent.
 
         Whether a second PUT without an etag is 200 or 409 is not documented: after a 409 the comment that
         is there decides. Raises `UpstreamError`; `UpstreamConflict` if it is somebody else's.
+        `before_each` is called before each PUT is handed on; what it raises ends the tries.
         """
         workspace = incident_id.workspace
         comments = (await self._resource_manager.sentinel(workspace.subscription_id)).incident_comments
@@ -125,6 +133,7 @@ class Sentinel:
         address = (workspace.resource_group, workspace.name, incident_id.name, str(comment_id))
 
         async def put() -> None:
+            before_each()
             self._pace.note(workspace.subscription_id)
             stored = await comments.create_or_update(*address, IncidentComment(message=text))
             if not stored.message:  # a success that is not about our comment is none

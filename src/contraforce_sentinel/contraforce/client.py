@@ -7,8 +7,7 @@ here, in `envelope` and in `ticket_systems`, marked "our reading".
 import json
 import math
 import re
-import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +20,7 @@ from pydantic import SecretStr, ValidationError
 from contraforce_sentinel.contraforce.envelope import AmbiguousTicket, LinkAnswer
 from contraforce_sentinel.domain.errors import (
     NoTicketYet,
+    StaleLink,
     Unforeseen,
     Upstream,
     UpstreamError,
@@ -33,8 +33,11 @@ from contraforce_sentinel.domain.errors import (
 )
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.tickets import Ticket
-from contraforce_sentinel.transport.connections import Answer, Connections, open_client
+from contraforce_sentinel.transport.connections import Answer, Connections, Steps
+from contraforce_sentinel.transport.failures import no_answer
+from contraforce_sentinel.transport.network import Network
 from contraforce_sentinel.transport.retries import call_with_retries, parse_date, parse_retry_after
+from contraforce_sentinel.transport.ways import open_client
 
 MAX_ANSWER_BYTES: Final = 1024 * 1024
 _MAX_FIELDS: Final = 10
@@ -57,11 +60,11 @@ class LinkedTicket:
 
 
 def open_contraforce_connections(
-    *, client_id: str, client_secret: SecretStr, tls: ssl.SSLContext
+    network: Network, *, client_id: str, client_secret: SecretStr
 ) -> Connections:
     """Return connections that carry the credential, and never follow a redirect with it."""
     auth = httpx.BasicAuth(client_id, client_secret.get_secret_value())
-    return Connections(partial(open_client, auth=auth, tls=tls, timeout=_TIMEOUT))
+    return Connections(partial(open_client, auth=auth, network=network, timeout=_TIMEOUT))
 
 
 class ContraForce:
@@ -72,14 +75,22 @@ class ContraForce:
         self._base_url = base_url
 
     async def link_ticket(
-        self, workspace_id: UUID, incident_id: IncidentId, *, number: str, ticket_id: str | None, until: float
+        self,
+        workspace_id: UUID,
+        incident_id: IncidentId,
+        *,
+        number: str,
+        ticket_id: str | None,
+        until: float,
+        before_each: Callable[[], None],
     ) -> LinkedTicket:
         """Link the incident to its ticket, creating one if it has none, or to the ticket `ticket_id`.
 
         Not idempotent as far as is documented: a second call may create a second ticket. `incident.id` is
         the incident's name, `incident.workspaceId` the ContraForce workspace again (our reading). Raises
         `UpstreamError`; `ambiguous` is true where the call may have had its effect. Raises `Unforeseen` for
-        anything else; `ticket_at_risk` is true where a 2xx had come.
+        anything else; `ticket_at_risk` is true where a 2xx had come. `before_each` is called before each
+        request is handed on; that it raises `StaleLink` ends the tries.
         """
         url = f"{self._base_url}/workspaces/{workspace_id}/tickets/link"
         content = {
@@ -91,11 +102,12 @@ class ContraForce:
                 "number": number,
             },
         }
-        has_answered = False
+        has_answered, steps = False, Steps()
 
         async def post() -> LinkedTicket:
             nonlocal has_answered
-            answer = await self._send("POST", url, content)
+            before_each()
+            answer = await self._send("POST", url, content, steps=steps)
             has_answered = answer.is_success
             if not has_answered:
                 raise _error(answer)
@@ -103,7 +115,10 @@ class ContraForce:
 
         try:
             return await call_with_retries(post, upstream=Upstream.CONTRAFORCE, until=until, idempotent=False)
-        except UpstreamError:
+        except StaleLink:
+            raise
+        except UpstreamError as error:
+            error.ambiguous &= not steps.is_connecting  # the time may have ended before anything was sent
             raise
         except Exception as error:
             raise Unforeseen(error, ticket_at_risk=has_answered) from error
@@ -127,30 +142,29 @@ class ContraForce:
 
         return await call_with_retries(get, upstream=Upstream.CONTRAFORCE, until=until, idempotent=True)
 
-    async def _send(self, method: str, url: str, content: Mapping[str, object] | None = None) -> Answer:
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        content: Mapping[str, object] | None = None,
+        *,
+        steps: Steps | None = None,
+    ) -> Answer:
         try:
-            answer = await self._connections.send(method, url, json=content, most_bytes=MAX_ANSWER_BYTES)
+            answer = await self._connections.send(
+                method, url, json=content, most_bytes=MAX_ANSWER_BYTES, steps=steps
+            )
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            raise _unavailable(f"cannot connect ({_why(error)})", ambiguous=False) from error
+            raise _no_answer(error, told="cannot connect", ambiguous=False) from error
         except httpx.TransportError as error:
-            raise _unavailable(f"no whole answer ({type(error).__name__})", ambiguous=True) from error
+            raise _no_answer(error, told="no whole answer", ambiguous=True) from error
         if answer.body is None and answer.is_success:
             raise UpstreamMalformed("the answer cannot be read", upstream=Upstream.CONTRAFORCE)
         return answer  # without a body, the status of an error says enough
 
 
-def _why(error: BaseException) -> str:
-    """Name the kind of a failure to connect; of a refused certificate, TLS's own reason."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return f"TLS: {cause.reason}"
-        cause = cause.__cause__ or cause.__context__
-    return type(error).__name__
-
-
-def _unavailable(message: str, *, ambiguous: bool) -> UpstreamUnavailable:
-    return UpstreamUnavailable(message, upstream=Upstream.CONTRAFORCE, ambiguous=ambiguous)
+def _no_answer(error: httpx.TransportError, *, told: str, ambiguous: bool) -> UpstreamUnavailable:
+    return no_answer(error, told=told, upstream=Upstream.CONTRAFORCE, ambiguous=ambiguous)
 
 
 def _linked_ticket(answer: Answer) -> LinkedTicket:

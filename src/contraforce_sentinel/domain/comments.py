@@ -17,8 +17,9 @@ from contraforce_sentinel.domain.tickets import Ticket
 
 MAX_COMMENT_LENGTH: Final = 30_000
 _MAX_URL: Final = 2_000
-_LINE_BREAK: Final = re.compile(r"</?(?:p|br|div)\b[^>]*>", re.IGNORECASE)
-_TAG: Final = re.compile(r"<[^>]*>")
+# No tag here has a "<" inside: else each "<" of a text without ">" would be followed to the end.
+_LINE_BREAK: Final = re.compile(r"</?(?:p|br|div)\b[^<>]*>", re.IGNORECASE)
+_TAG: Final = re.compile(r"<[^<>]*>")
 # Of dots, those that could be a domain's or an address's: portals make links of evil.example and 10.1.2.3.
 _SPECIAL: Final = re.compile(r"[^\w \-.,]|_|(?<=www)\.|\.(?=[^\W\d_])|\.(?=\d+\.\d)", re.IGNORECASE)
 
@@ -50,7 +51,10 @@ def comment_text(ticket: Ticket, *, url_templates: Mapping[str, str], status_not
 
 def is_our_comment(message: str | None, ticket: Ticket) -> bool:
     """Whether a stored comment under our id is about this ticket (portals may normalise its HTML)."""
-    lines = unescape(_TAG.sub("", _LINE_BREAK.sub("\n", message or ""))).split("\n")
+    try:
+        lines = unescape(_TAG.sub("", _LINE_BREAK.sub("\n", message or ""))).split("\n")
+    except ValueError:  # a character reference of thousands of digits
+        return False
     return f"{ticket.system} ticket {ticket.number}" in (line.strip() for line in lines)
 
 

@@ -10,10 +10,10 @@ class Delivery:
     """One call of `POST /api/incidents`.
 
     `incident` is None where the body only names the incident: it has to be read from Sentinel first.
-    `customer_id` is the workspace GUID that the body claims, to be compared with the real one.
+    `is_confirmed` says that it is Sentinel's own word, not a body's: a skip needs that.
     """
 
     incident_id: IncidentId
     incident: Incident | None = None
     ticket_id: str | None = None
-    customer_id: str | None = None
+    is_confirmed: bool = False

@@ -14,6 +14,7 @@ TicketLinkError
 ├── Unforeseen                    whatever nobody thought of: recorded with the incident, by its type alone
 └── UpstreamError                 one answer, or none, of a remote service; decides the record's next state
     ├── UpstreamUnavailable       connect error, timeout, 408, 429, 5xx
+    │   └── OutOfReach            nothing can be asked from here; not repeated within the request
     ├── UpstreamUnexpected        a status that is not documented; not repeated within the request
     ├── UpstreamUnauthorized      401, 403: a role, a scope or a credential is missing
     ├── UpstreamNotFound          404
@@ -79,8 +80,31 @@ class TicketConflict(DeliveryError):
         super().__init__(message)
 
 
+class StoreFault(StrEnum):
+    """What a person has to mend before the link store can be used."""
+
+    NETWORK = "network"
+    ROLE = "role"
+    KEY = "key"
+    KEYS_OFF = "keys-off"
+    TENANT = "tenant"
+    DISABLED = "disabled"
+    ACCOUNT = "account"
+    ADDRESS = "address"
+    TABLE = "table"
+    REMOVAL = "removal"
+
+
 class StoreUnavailable(TicketLinkError):
-    """The link store did not do what was asked of it."""
+    """The link store did not do what was asked of it.
+
+    `fault` is why, where its service says so; `advice` says what a person has to do.
+    """
+
+    def __init__(self, message: str, *, fault: StoreFault | None = None, advice: str | None = None) -> None:
+        self.fault = fault
+        self.advice = advice
+        super().__init__(f"{message}; {advice}" if advice else message)
 
 
 class RecordUnreadable(TicketLinkError):
@@ -168,6 +192,10 @@ class UpstreamError(TicketLinkError):
 
 class UpstreamUnavailable(UpstreamError):
     """No answer, or one that says: later."""
+
+
+class OutOfReach(UpstreamUnavailable):
+    """Something of this machine is in the way: certificates or proxies it was given, or its Azure CLI."""
 
 
 class UpstreamUnexpected(UpstreamError):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Annotated, Final, Self
 
 from pydantic import (
@@ -21,7 +22,7 @@ from pydantic import (
     PlainSerializer,
 )
 
-from contraforce_sentinel.domain.errors import Failure
+from contraforce_sentinel.domain.errors import Failure, Upstream, UpstreamError
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.records import Record
@@ -30,6 +31,17 @@ from contraforce_sentinel.domain.tickets import Ticket
 
 LEASE: Final = timedelta(minutes=3)
 """How long a claim holds: a request's 20 s, the store's waits, and a minute of difference between clocks."""
+
+CLOCKS_APART: Final = timedelta(minutes=1)
+"""How far the clocks of two workers may differ without any promise being broken."""
+
+LONGEST_EFFECT: Final = timedelta(seconds=20)
+"""How long a request that was handed on may take to have its effect: all requests of a delivery have that."""
+
+LONGEST_RETRY_AFTER: Final = timedelta(hours=24)
+
+LONGEST_WAIT: Final = timedelta(minutes=72)
+"""How far ahead a next try may lie that no `Retry-After` has put there: an hour, and its jitter."""
 
 MAX_STEPS: Final = 20
 """How much of its history a record keeps: 4 KB of the 64 KB that a property of Azure Tables may have."""
@@ -78,8 +90,8 @@ class Link(Record):
 
     `attempts` counts every claim; `failures` those in a row that ended with the present `reason`, which
     lasts since `failing_since`. A link is due when `next_try_at` has come; before `not_before`, which only
-    an upstream's `Retry-After` sets, nobody may try. `requested_customer_id` is the workspace GUID of the
-    body that asked for `requested_ticket_id`. `history` is where attempts left the link, oldest first, no
+    an upstream's `Retry-After` sets, nobody may try. `requested_ticket_id` is the ticket
+    that a caller asked for. `history` is where attempts left the link, oldest first, no
     more than `MAX_STEPS`. `version` is the store's, for compare-and-set.
 
     `reason` is a `Reason`; read from a store, it may be one that only a later version knows.
@@ -90,7 +102,6 @@ class Link(Record):
     state: LinkState = LinkState.PENDING
     ticket: Ticket | None = None
     requested_ticket_id: str | None = None
-    requested_customer_id: str | None = None
     reason: str | None = None
     code: str | None = None
     fields: tuple[str, ...] = ()
@@ -122,28 +133,37 @@ class Link(Record):
         return self.model_copy(update={"history": (*before, now)[-MAX_STEPS:]})
 
     def is_busy(self, now: datetime) -> bool:
-        """Whether a worker holds the link."""
-        return self.lease is not None and self.lease.until > now
+        """Whether a worker holds the link; a lease longer than any was written by a clock that was wrong."""
+        return self.lease is not None and now < self.lease.until <= now + LEASE + CLOCKS_APART
+
+    def may_act(self, now: datetime) -> bool:
+        """Whether the holder may hand on a request: it has its effect before anybody else takes over."""
+        return self.is_busy(now + LONGEST_EFFECT + CLOCKS_APART)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether its next try has come; one further ahead than any wait was set by a wrong clock."""
+        if self.next_try_at is None:
+            return False
+        longest = LONGEST_WAIT if self.not_before is None else LONGEST_RETRY_AFTER
+        return not now < self.next_try_at <= now + longest
 
     def is_claimable(self, now: datetime) -> bool:
         """Whether a worker may take the link now."""
         if self.state in {LinkState.LINKED, LinkState.DEAD} or self.is_busy(now):
             return False
-        return self.not_before is None or self.not_before <= now
+        return self.not_before is None or not now < self.not_before <= now + LONGEST_RETRY_AFTER
 
-    def requesting(self, ticket_id: str | None, *, customer_id: str | None, now: datetime) -> Self:
-        """A caller asks for a certain ticket: kept while no worker is at it and no ticket is known."""
-        if ticket_id in {None, self.requested_ticket_id} or self.is_busy(now) or self.ticket:
+    def requesting(self, ticket_id: str | None, *, now: datetime) -> Self:
+        """A caller asks for a certain ticket: kept while no worker is at it and no ticket is known.
+
+        Where the ticket that was asked for was refused, any other request, or none, brings the link back.
+        """
+        if ticket_id == self.requested_ticket_id or self.is_busy(now) or self.ticket:
             return self
         if self.state is LinkState.DEAD:
-            return self
-        return self._after(now, requested_ticket_id=ticket_id, requested_customer_id=customer_id)
-
-    def with_request_of(self, customer_id: str) -> Self:
-        """Forget a requested ticket that came, before that could be seen, in a body of another workspace."""
-        if (self.requested_customer_id or customer_id).lower() == customer_id.lower():
-            return self
-        return self.model_copy(update={"requested_ticket_id": None, "requested_customer_id": None})
+            is_refused = self.reason == Reason.TICKET_REFUSED
+            return self.revived(now=now).requesting(ticket_id, now=now) if is_refused else self
+        return self if ticket_id is None else self._after(now, requested_ticket_id=ticket_id)
 
     def claimed(self, *, owner: str, now: datetime) -> Self:
         """One worker works on it; if that worker dies, the link is due when its lease ends."""
@@ -177,9 +197,14 @@ class Link(Record):
         return self._after(now, state=LinkState.SKIPPED, lease=None, next_try_at=None, **changes).noted()
 
     def revived(self, *, now: datetime) -> Self:
-        """A person has brought a dead link back: it is due at once, its history goes on."""
+        """A person has brought a dead link back: it is due at once, its history goes on.
+
+        A ticket that ContraForce refused is not asked for again.
+        """
         state = LinkState.TICKETED if self.ticket else LinkState.PENDING
         changes = {**_NO_FAILURE, "reason": Reason.REPLAYED}
+        if self.reason == Reason.TICKET_REFUSED:
+            changes["requested_ticket_id"] = None
         return self._after(now, state=state, lease=None, next_try_at=now, **changes).noted()
 
     def failed(self, error: Failure, *, now: datetime, jitter: float) -> Self:
@@ -193,6 +218,8 @@ class Link(Record):
         failures = self.failures + 1 if again else 1
         since = self.failing_since if again and self.failing_since else now
         dead = schedule.is_over(now - since)
+        if dead and self.requested_ticket_id and _is_about_request(error):
+            reason = Reason.TICKET_REFUSED
         wait = schedule.wait(failures, jitter=jitter)
         asked = error.retry_after_seconds
         not_before = None if asked is None or dead else now + timedelta(seconds=asked)
@@ -209,6 +236,14 @@ class Link(Record):
             not_before=not_before,
             next_try_at=None if dead else max(now + wait, not_before or now),
         ).noted()
+
+
+def _is_about_request(error: Failure) -> bool:
+    """Whether ContraForce may have refused the ticket that was asked for: how it does is not documented."""
+    refusals = {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}
+    return isinstance(error, UpstreamError) and (
+        error.upstream is Upstream.CONTRAFORCE and error.status in refusals
+    )
 
 
 _NO_FAILURE: Final[dict[str, object]] = {

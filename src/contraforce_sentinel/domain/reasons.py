@@ -17,6 +17,7 @@ class Reason(StrEnum):
     CONTRAFORCE_UNAUTHORIZED = "contraforce-unauthorized"
     CONTRAFORCE_REJECTED = "contraforce-rejected"
     CONTRAFORCE_MALFORMED = "contraforce-malformed"
+    TICKET_REFUSED = "ticket-refused"
     NOT_INGESTED_YET = "not-ingested-yet"
     NO_TICKET_YET = "no-ticket-yet"
     SENTINEL_UNAVAILABLE = "sentinel-unavailable"
@@ -112,6 +113,12 @@ REASONS: Final[Mapping[Reason, Explanation]] = {
     Reason.CONTRAFORCE_MALFORMED: Explanation(
         "ContraForce answered with success, but the ticket cannot be read: look for it before a replay.",
         Who.DEVELOPERS,
+        _REPLAY_ONE,
+        "dead.kql",
+    ),
+    Reason.TICKET_REFUSED: Explanation(
+        "ContraForce refuses the ticket that was asked for: deliver again with another ticketId, or none.",
+        Who.CALLER,
         _REPLAY_ONE,
         "dead.kql",
     ),

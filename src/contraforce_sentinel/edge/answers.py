@@ -87,6 +87,7 @@ def for_record(link: Link, *, now: datetime) -> Answer:
     content = link_content(link, already_linked=link.state is LinkState.LINKED, now=now) | {
         "status": link.state,
         "code": link.code,
+        "requestedTicketId": link.requested_ticket_id,
         "attempts": link.attempts,
         "createdAt": link.created_at.isoformat(),
         "updatedAt": link.updated_at.isoformat(),
@@ -96,13 +97,15 @@ def for_record(link: Link, *, now: datetime) -> Answer:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """How the app is: what is wrong with its settings, by their names, and with its link store; its last run.
+    """How the app is: what is wrong, by the names of settings and variables, and the timer's last run.
 
-    Settings that are refused stop everything; others are left out.
+    Settings that are refused stop everything; others are left out. `network_problems` are of the way to the
+    services: certificates and proxies.
     """
 
     setting_problems: Mapping[str, str]
     settings_are_refused: bool = False
+    network_problems: Mapping[str, str] = field(default_factory=dict)
     store_problem: str | None = None
     last_run: TimerRun | None = None
 
@@ -113,6 +116,12 @@ class Condition:
         return "warning" if self.setting_problems else "ok"
 
     @property
+    def _network(self) -> str:
+        if self.settings_are_refused:
+            return "unknown"
+        return "unusable" if self.network_problems else "ok"
+
+    @property
     def _store(self) -> str:
         if self.settings_are_refused:
             return "unknown"
@@ -120,11 +129,12 @@ class Condition:
 
     def health(self) -> Answer:
         """What everybody may know: which part is wrong."""
-        is_well = not self.settings_are_refused and self.store_problem is None
+        is_well = not (self.settings_are_refused or self.network_problems or self.store_problem)
         content: dict[str, object] = {
             "status": "ok" if is_well else "unavailable",
             "version": VERSION,
             "settings": self._settings,
+            "network": self._network,
             "store": self._store,
         }
         return Answer(HTTPStatus.OK if is_well else HTTPStatus.SERVICE_UNAVAILABLE, content)
@@ -134,7 +144,7 @@ class Condition:
         health = self.health()
         content = {
             **health.content,
-            "settingProblems": dict(self.setting_problems),
+            "settingProblems": {**self.setting_problems, **self.network_problems},
             "storeProblem": self.store_problem,
             **timer_content(self.last_run, now=now),
         }

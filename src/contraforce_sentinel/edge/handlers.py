@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -97,12 +98,13 @@ def _ours(error: Exception) -> TicketLinkError:
 async def _condition() -> Condition:
     try:
         app = current_app()
+        store, network_problems = app.store, app.network_problems()
     except SettingsError as error:
         return Condition(error.problems, settings_are_refused=True)
-    left_out = app.settings.left_out
+    found = Condition(app.settings.left_out, network_problems=network_problems)
     try:
         with untraced():  # probes ask the same every minute
-            await app.store.check()
-            return Condition(left_out, last_run=await app.store.last_run())
+            await store.check()
+            return replace(found, last_run=await store.last_run())
     except StoreUnavailable as error:
-        return Condition(left_out, store_problem=str(error))
+        return replace(found, store_problem=str(error))

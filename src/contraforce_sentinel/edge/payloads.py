@@ -24,7 +24,7 @@ _BREAKING: Final = frozenset({"Cc", "Zl", "Zp"})
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _SPELLINGS: Final = {
     name.lower(): name
-    for name in ("incidentArmId", "incidentNumber", "labelName", "ticketId", "workspaceId", "workspaceInfo")
+    for name in ("incidentArmId", "incidentNumber", "labelName", "ticketId", "workspaceInfo")
 }
 _JSON_CONTENT_TYPE: Final = re.compile(
     r"application/(?:[\w.+-]+\+)?json\s*(?:;.*)?", re.ASCII | re.IGNORECASE
@@ -156,7 +156,6 @@ class _Payload(_CaseInsensitive):
     object: _Object | None = None
     incident_arm_id: str | None = Field(None, alias="incidentarmid")
     workspace_info: _WorkspaceInfo | None = Field(None, alias="workspaceinfo")
-    customer_id: str | None = Field(None, alias="workspaceid")
     ticket_id: Annotated[str, BeforeValidator(_ticket_id)] | None = Field(None, alias="ticketid")
 
     def delivery(self) -> Delivery:
@@ -171,7 +170,6 @@ class _Payload(_CaseInsensitive):
             incident_id=incident_id,
             incident=self._incident(incident_id),
             ticket_id=self.ticket_id or None,
-            customer_id=self.customer_id or None,
         )
 
     def _incident(self, incident_id: IncidentId) -> Incident | None:

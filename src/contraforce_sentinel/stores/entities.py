@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
+from azure.core import MatchConditions
+
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link, LinkState
 from contraforce_sentinel.stores.link_store import read_record
@@ -43,6 +45,20 @@ def index_row(link: Link) -> str | None:
     return f"dead-{name}" if link.state is LinkState.DEAD else None
 
 
+def incident_name(row: str) -> str:
+    """Return the name of the incident that an index row is of."""
+    kind, _, rest = row.partition("-")
+    return rest.partition("-")[2] if kind == "due" else rest
+
+
+def due_at(row: str) -> datetime | None:
+    """Return the moment in the row key of an index row; None if it is none of ours."""
+    try:
+        return to_time(row.split("-")[1])
+    except (ValueError, IndexError):
+        return None
+
+
 def to_entity(link: Link) -> Entity:
     """Return a link as it is stored."""
     return {
@@ -71,6 +87,11 @@ def read_version(version: str) -> tuple[str, str | None]:
     """Return ETag and index row."""
     etag, index = json.loads(version)
     return etag, index
+
+
+def unchanged(etag: str) -> dict[str, Any]:
+    """Return the condition that an entity is still the one with this ETag."""
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}
 
 
 def to_text(moment: datetime) -> str:

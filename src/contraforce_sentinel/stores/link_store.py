@@ -3,14 +3,15 @@
 One contract test suite runs over all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from pydantic import ValidationError
 
-from contraforce_sentinel.domain.errors import NotAnIncident, RecordUnreadable
+from contraforce_sentinel.domain.errors import NotAnIncident, RecordUnreadable, StoreUnavailable
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link, LinkState
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
@@ -38,6 +39,16 @@ def read_record(record: object, *, incident: str, version: str) -> Link:
     return link.model_copy(update={"version": version})
 
 
+def read_watermark(text: object, read: Callable[[str], datetime]) -> datetime:
+    """Read a stored watermark. Raises `StoreUnavailable`: any other one could pass by an incident."""
+    moment = None
+    with suppress(ValueError, OverflowError):
+        moment = read(text) if isinstance(text, str) else None
+    if moment is None or moment.tzinfo is None:
+        raise StoreUnavailable("the watermark of a workspace cannot be read by this version")
+    return moment
+
+
 class LinkStore(Protocol):
     """Where links are kept: one record per incident, changed only by compare-and-set.
 
@@ -61,7 +72,10 @@ class LinkStore(Protocol):
         """Return the keys of those incidents that have a record; reads in bounded batches."""
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
-        """Return a workspace's links whose next try has come, longest waiting first; reads no others."""
+        """Return a workspace's links whose next try has come, longest waiting first; reads no others.
+
+        Behind them come those whose next try lies further ahead than any wait (`Link.is_due`).
+        """
 
     async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         """Return some of a workspace's linked and skipped records that were made before a moment."""
@@ -70,6 +84,12 @@ class LinkStore(Protocol):
         """Return some of a workspace's links in a state, in the order of their incidents' names.
 
         The next page is asked for `after` the name of the last link of this one, the first one after "".
+        """
+
+    async def repair(self, workspace_id: WorkspaceId, *, after: str) -> str | None:
+        """Look at some of a workspace's records, and let those be found that lack the row by which they are.
+
+        Returns what the next call is made `after`, the first one after ""; None when all were looked at.
         """
 
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from contraforce_sentinel.domain.errors import RecordUnreadable, StaleLink
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import LONGEST_WAIT, Link, LinkState
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
-from contraforce_sentinel.stores.link_store import Found, read_record
+from contraforce_sentinel.stores.link_store import Found, read_record, read_watermark
 from contraforce_sentinel.stores.sqlite_file import SqliteFile
 
 _BATCH: Final = 500
@@ -93,11 +93,11 @@ class SqliteLinkStore:
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
         """See `LinkStore.due`."""
-        return await self._find(
-            f"{_SELECT} WHERE workspace = ? AND next_try_at <= ? ORDER BY next_try_at",
-            (workspace_id.key, _text(now)),
-            limit=limit,
-        )
+        by_time = f"{_SELECT} WHERE workspace = ? AND next_try_at %s ? ORDER BY next_try_at"
+        due = await self._find(by_time % "<=", (workspace_id.key, _text(now)), limit=limit)
+        far = await self._find(by_time % ">", (workspace_id.key, _text(now + LONGEST_WAIT)), limit=limit)
+        links = [*due.links, *(link for link in far.links if link.is_due(now))]
+        return Found(links[:limit], due.unreadable + far.unreadable)
 
     async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         """See `LinkStore.expired`."""
@@ -116,11 +116,16 @@ class SqliteLinkStore:
             limit=limit,
         )
 
+    async def repair(self, workspace_id: WorkspaceId, *, after: str) -> str | None:  # noqa: ARG002
+        """See `LinkStore.repair`; what SQLite finds a record by, it keeps itself."""
+        return None
+
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """See `LinkStore.backlog`."""
         oldest, dead = await self._file.run(
             lambda db: db.execute(
-                "SELECT (SELECT min(next_try_at) FROM links WHERE workspace = :workspace),"
+                "SELECT (SELECT min(next_try_at) FROM links"
+                " WHERE workspace = :workspace AND next_try_at IS NOT NULL),"
                 " (SELECT count(*) FROM links WHERE workspace = :workspace AND state = 'dead')",
                 {"workspace": workspace_id.key},
             ).fetchone()
@@ -131,10 +136,12 @@ class SqliteLinkStore:
         """See `LinkStore.watermark`."""
         row = await self._file.run(
             lambda db: db.execute(
-                "SELECT created_at FROM watermarks WHERE workspace = ?", (workspace_id.key,)
+                "SELECT CAST(created_at AS BLOB) FROM watermarks WHERE workspace = ?", (workspace_id.key,)
             ).fetchone()
         )
-        return None if row is None else datetime.fromisoformat(row[0])
+        return (
+            None if row is None else read_watermark(row[0].decode(errors="replace"), datetime.fromisoformat)
+        )
 
     async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
         """See `LinkStore.move_watermark`."""
@@ -148,7 +155,7 @@ class SqliteLinkStore:
 
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""
-        row = await self._file.run(lambda db: db.execute("SELECT run FROM runs").fetchone())
+        row = await self._file.run(lambda db: db.execute("SELECT CAST(run AS BLOB) FROM runs").fetchone())
         try:
             return None if row is None else TimerRun.model_validate_json(row[0])
         except ValidationError:  # of another version: the next run writes a new one

@@ -8,7 +8,6 @@ from typing import Final
 import stamina
 from azure.core.exceptions import (
     AzureError,
-    ClientAuthenticationError,
     HttpResponseError,
     ResourceExistsError,
     ServiceRequestError,
@@ -17,7 +16,14 @@ from azure.core.exceptions import (
 from azure.data.tables.aio import TableClient
 
 from contraforce_sentinel.azure.identity import MISREAD, Identity
-from contraforce_sentinel.domain.errors import StoreUnavailable, UpstreamError, UpstreamUnavailable
+from contraforce_sentinel.domain.errors import (
+    OutOfReach,
+    StoreUnavailable,
+    UpstreamError,
+    UpstreamUnavailable,
+)
+from contraforce_sentinel.stores.table_faults import code_of, unavailable
+from contraforce_sentinel.transport.failures import is_lasting
 
 _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 # No operation on one link takes longer, its token, tries and slow answers included: with three of them and
@@ -38,12 +44,10 @@ class TableCalls:
     async def run[T](
         self, work: Callable[[], Awaitable[T]], *, is_listing: bool = False, makes_table: bool = True
     ) -> T:
-        """Do one operation, again while the service is busy. Raises `Refused` or `StoreUnavailable`."""
+        """Do one operation, again while the service is busy. Raises `StoreUnavailable`."""
         try:
             async with asyncio.timeout(_LISTING_SECONDS if is_listing else _OPERATION_SECONDS):
-                async for attempt in stamina.retry_context(
-                    on=(_Passing, UpstreamUnavailable), attempts=5, timeout=10, wait_max=2
-                ):
+                async for attempt in stamina.retry_context(on=_may_pass, attempts=5, timeout=10, wait_max=2):
                     with attempt, _without_words():
                         if self._identity is not None:
                             await self._identity.get_token(_SCOPE)
@@ -51,14 +55,25 @@ class TableCalls:
                             await self._make()
                         return await work()
         except UpstreamError as error:
-            told = f"{error}; {error.advice}" if error.advice else str(error)
-            raise StoreUnavailable(f"the table link store cannot be used: {told}") from error
+            told = f"the table link store cannot be used: {error}"
+            raise StoreUnavailable(told, advice=error.advice) from error
         except (_Passing, AzureError, TimeoutError, *MISREAD) as error:
-            if _is_refusal(error):
-                raise Refused from None
             self._is_made = False  # somebody may have removed the table
-            raise StoreUnavailable(_failure(error)) from error
+            raise unavailable(error) from error
         raise AssertionError("stamina ends with a result or an exception")
+
+    async def change[T](self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do one change of entities as `run` does. Raises `Refused`, too."""
+
+        async def attempt() -> T:
+            try:
+                return await work()
+            except AzureError as error:
+                if _is_refusal(error):
+                    raise Refused from None
+                raise
+
+        return await self.run(attempt)
 
     async def _make(self) -> None:
         with suppress(ResourceExistsError):
@@ -67,7 +82,7 @@ class TableCalls:
 
 
 class Refused(Exception):
-    """The entity is not as the operation expects it: there already, gone, or changed."""
+    """The entity is not as the change expects it: there already, gone, or changed."""
 
 
 @contextmanager
@@ -94,27 +109,21 @@ def _without_words() -> Iterator[None]:
         raise
 
 
-def _failure(error: Exception) -> str:
-    """Say what a person has to do; never the service's words, which may quote the request."""
-    if isinstance(error, ClientAuthenticationError) or getattr(error, "status_code", None) in {401, 403}:
-        return (
-            "the table link store does not admit this app: grant its identity the role"
-            " Storage Table Data Contributor, or renew the account key"
-        )
-    return "the table link store cannot be used"
-
-
 def _is_refusal(error: Exception) -> bool:
     """Whether a condition did not hold, by the service's own codes.
 
     https://learn.microsoft.com/rest/api/storageservices/table-service-error-codes
     """
-    code = getattr(error, "error_code", None)
-    return code in {"EntityAlreadyExists", "UpdateConditionNotSatisfied", "ResourceNotFound"}
+    return code_of(error) in {"EntityAlreadyExists", "UpdateConditionNotSatisfied", "ResourceNotFound"}
 
 
 def _is_passing(error: Exception) -> bool:
     """Whether the same operation may succeed in a moment."""
     if isinstance(error, HttpResponseError):
         return error.status_code in _PASSING_STATUSES
-    return isinstance(error, ServiceRequestError | ServiceResponseError)
+    return isinstance(error, ServiceRequestError | ServiceResponseError) and not is_lasting(error)
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether to do an operation again."""
+    return isinstance(error, _Passing | UpstreamUnavailable) and not isinstance(error, OutOfReach)

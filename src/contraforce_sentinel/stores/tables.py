@@ -8,8 +8,8 @@ Each workspace has a partition. In it, by row key:
     dead-<incident>         beside it while it needs a person, so that they can be counted
     watermark               of discovery
 
-A link and its index row change in one entity group transaction. With 100,000 links linked and 10 due, a run
-reads 10 index rows and 10 links.
+A link and its index row change in one entity group transaction. Whoever finds that one of them is missing
+all the same mends it. With 100,000 links linked and 10 due, a run reads 10 index rows and 10 links.
 """
 
 import asyncio
@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, Self
-from uuid import uuid4
 
-from azure.core import MatchConditions
 from azure.core.exceptions import ResourceNotFoundError
 from azure.core.pipeline.transport import AsyncHttpTransport
 from azure.data.tables import UpdateMode
@@ -27,26 +25,26 @@ from azure.data.tables.aio import TableClient
 from pydantic import ValidationError
 
 from contraforce_sentinel.azure.identity import Identity
-from contraforce_sentinel.domain.errors import RecordUnreadable, StaleLink
+from contraforce_sentinel.domain.errors import RecordUnreadable
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import LONGEST_WAIT, Link, LinkState
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
 from contraforce_sentinel.stores.entities import (
     behind,
-    index_row,
+    due_at,
     key,
     link_row,
     partition,
-    read_version,
-    to_entity,
     to_link,
     to_text,
     to_time,
-    version_of,
+    unchanged,
 )
-from contraforce_sentinel.stores.link_store import Found
+from contraforce_sentinel.stores.link_store import Found, read_watermark
 from contraforce_sentinel.stores.table_calls import Refused, TableCalls, reading
+from contraforce_sentinel.stores.table_index import TableIndex
 from contraforce_sentinel.stores.table_reads import TableReads
+from contraforce_sentinel.stores.table_writes import TableWrites
 
 type Transport = AsyncHttpTransport[Any, Any]
 
@@ -55,6 +53,8 @@ _TIMER_PARTITION: Final = "timer"
 _LAST_RUN: Final = "last-run"
 _WATERMARK: Final = "watermark"
 _EXPIRED: Final = " and (state eq 'linked' or state eq 'skipped') and created_at lt @before"
+_MOST_WRONG: Final = 3000
+_FIRST_ROWS: Final = 20
 READ_SECONDS: Final = 5.0
 
 
@@ -65,6 +65,8 @@ class TableLinkStore:
         self._table = table
         self._calls = TableCalls(table, identity=identity)
         self._reads = TableReads(table, self._calls)
+        self._writes = TableWrites(table, self._calls, self._reads)
+        self._index = TableIndex(table, self._calls, self._reads)
 
     @classmethod
     def from_endpoint(cls, endpoint: str, identity: Identity, *, transport: Transport) -> Self:
@@ -79,9 +81,7 @@ class TableLinkStore:
 
     async def insert(self, link: Link) -> Link | None:
         """See `LinkStore.insert`."""
-        row = index_row(link)
-        index = [("upsert", key(link.incident_id.workspace, row))] if row else []
-        return await self._write(link, "create", index)
+        return await self._writes.insert(link)
 
     async def get(self, incident_id: IncidentId) -> Link | None:
         """See `LinkStore.get`."""
@@ -90,38 +90,11 @@ class TableLinkStore:
 
     async def replace(self, link: Link) -> Link:
         """See `LinkStore.replace`."""
-        etag, old_row = read_version(link.version)
-        new_row = index_row(link)
-        index = [
-            (operation, key(link.incident_id.workspace, row))
-            for operation, row in (("delete", old_row), ("upsert", new_row))
-            if row and old_row != new_row
-        ]
-        stored = await self._write(link, "update", index, mode=UpdateMode.REPLACE, **_unchanged(etag))
-        if stored is None:
-            raise _stale(link)
-        return stored
+        return await self._writes.replace(link)
 
     async def delete(self, link: Link) -> None:
         """See `LinkStore.delete`."""
-        etag, row = read_version(link.version)
-        workspace = link.incident_id.workspace
-        operations: list[Any] = [("delete", key(workspace, link_row(link.incident_id)), _unchanged(etag))]
-        if row:
-            operations.append(("delete", key(workspace, row)))
-        tries = 0
-
-        async def remove() -> None:
-            nonlocal tries
-            tries += 1
-            await self._table.submit_transaction(operations)
-
-        try:
-            await self._calls.run(remove)
-        except Refused:
-            if tries > 1 and await self.get(link.incident_id) is None:
-                return  # by the try whose answer was lost
-            raise _stale(link) from None
+        await self._writes.delete(link)
 
     async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
         """See `LinkStore.known`."""
@@ -133,24 +106,36 @@ class TableLinkStore:
         return {one.key for one, entity in zip(incident_ids, found, strict=True) if entity is not None}
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
-        """See `LinkStore.due`; an index row without its link is passed over."""
-        found = Found()
-        first: str | None = "due-"
-        while first is not None and len(found.links) < limit:
-            rows = await self._reads.range(workspace_id, first, f"due-{to_text(now)}~", limit=limit)
-            with reading():
-                keys = [row["RowKey"] for row in rows]
-            first = behind(keys[-1]) if len(keys) == limit else None
-            names = [key.split("-", 2)[-1] for key in keys]
-            read = await self._reads.in_batches(
-                self._look, [IncidentId(workspace_id, name) for name in names]
-            )
-            for one in read:
-                if isinstance(one, RecordUnreadable):
-                    found.unreadable.append(one.incident)
-                elif one is not None and one.next_try_at is not None and one.next_try_at <= now:
-                    found.links.append(one)
-        return Found(found.links[:limit], found.unreadable)
+        """See `LinkStore.due`; an index row that its link does not have is removed and passed over.
+
+        After `_MOST_WRONG` of them, those that follow are for the next call.
+        """
+        soon, far = await asyncio.gather(
+            self._due_between(workspace_id, "due-", f"due-{to_text(now)}~", now=now, limit=limit),
+            self._due_between(
+                workspace_id, f"due-{to_text(now + LONGEST_WAIT)}~", "due.", now=now, limit=limit
+            ),
+        )
+        return Found((soon.links + far.links)[:limit], list(dict.fromkeys(soon.unreadable + far.unreadable)))
+
+    async def _due_between(
+        self, workspace_id: WorkspaceId, first: str, last: str, *, now: datetime, limit: int
+    ) -> Found:
+        links: dict[str, Link] = {}
+        unreadable: dict[str, None] = {}
+        wrong = 0
+        async for rows in self._reads.pages(workspace_id, first, last, size=limit):
+            for link in await self._index.links(workspace_id, rows):
+                if isinstance(link, RecordUnreadable):
+                    unreadable[link.incident] = None
+                elif link is not None and link.is_due(now):
+                    links[link.incident_id.key] = link
+                else:
+                    wrong += 1
+            if len(links) >= limit or wrong >= _MOST_WRONG:
+                break
+        in_turn = sorted(links.values(), key=lambda link: link.next_try_at or now)
+        return Found(in_turn[:limit], list(unreadable))
 
     async def expired(self, workspace_id: WorkspaceId, *, before: datetime, limit: int) -> Found:
         """See `LinkStore.expired`; the service looks at every record of the workspace."""
@@ -165,35 +150,34 @@ class TableLinkStore:
             workspace_id, first, limit=limit, more=" and state eq @state", state=state.value
         )
 
+    async def repair(self, workspace_id: WorkspaceId, *, after: str) -> str | None:
+        """See `LinkStore.repair`; the service looks at every record of the workspace."""
+        return await self._index.repair(workspace_id, after=after)
+
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """See `LinkStore.backlog`."""
-        first, dead = await asyncio.gather(
-            self._reads.range(workspace_id, "due-", "due.", limit=1),
+        oldest, dead = await asyncio.gather(
+            self._oldest_due_at(workspace_id),
             self._reads.range(workspace_id, "dead-", "dead.", limit=None),
         )
-        with reading():
-            oldest = to_time(first[0]["RowKey"].split("-")[1]) if first else None
         return Backlog(oldest_due_at=oldest, dead=len(dead))
 
     async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
         """See `LinkStore.watermark`."""
         found = await self._reads.one(partition(workspace_id), _WATERMARK)
-        with reading():
-            return None if found is None else to_time(found["created_at"])
+        return None if found is None else read_watermark(found.get("created_at"), to_time)
 
     async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
         """See `LinkStore.move_watermark`."""
         entity = {**key(workspace_id, _WATERMARK), "workspace": workspace_id.key, "created_at": to_text(to)}
         while True:
             found = await self._reads.one(partition(workspace_id), _WATERMARK)
-            with reading():
-                is_behind = found is None or to_time(found["created_at"]) < to
             try:
                 if found is None:
-                    await self._calls.run(lambda: self._table.create_entity(entity))
-                elif is_behind:
-                    change = {"mode": UpdateMode.REPLACE, **_unchanged(found.metadata["etag"])}
-                    await self._calls.run(partial(self._table.update_entity, entity, **change))
+                    await self._calls.change(lambda: self._table.create_entity(entity))
+                elif read_watermark(found.get("created_at"), to_time) < to:
+                    change = {"mode": UpdateMode.REPLACE, **unchanged(found.metadata["etag"])}
+                    await self._calls.change(partial(self._table.update_entity, entity, **change))
             except Refused:
                 continue  # another instance has moved it: look again
             return
@@ -231,50 +215,27 @@ class TableLinkStore:
         """See `LinkStore.close`."""
         await self._table.close()
 
-    async def _write(self, link: Link, first: str, index: list[Any], **condition: Any) -> Link | None:
-        """Write a record and its index rows; None if it is not the expected one that is there.
-
-        A try whose answer was lost may have been carried out: the next one then finds its own mark.
-        """
-        mark = uuid4().hex
-        entity = {**to_entity(link), "written": mark}
-        operations = [(first, entity, condition), *index]
-        try:
-            done = await self._calls.run(lambda: self._table.submit_transaction(operations))
-        except Refused:
-            found = await self._reads.one(entity["PartitionKey"], entity["RowKey"])
-            is_there = found is not None and found.get("written") == mark
-            return to_link(found, link.incident_id.workspace) if is_there else None
-        with reading():
-            return link.model_copy(update={"version": version_of(str(done[0]["etag"]), index_row(link))})
-
-    async def _look(self, incident_id: IncidentId) -> Link | RecordUnreadable | None:
-        try:
-            return await self.get(incident_id)
-        except RecordUnreadable as error:
-            return error
+    async def _oldest_due_at(self, workspace_id: WorkspaceId) -> datetime | None:
+        """Return the first moment that an index row has; one that has none costs no more than its place."""
+        async for rows in self._reads.pages(workspace_id, "due-", "due.", size=_FIRST_ROWS):
+            with reading():
+                moments = [moment for row in rows if (moment := due_at(row["RowKey"])) is not None]
+            if moments:
+                return moments[0]
+        return None
 
     async def _links(
         self, workspace_id: WorkspaceId, start: str, *, limit: int, more: str, **values: Any
     ) -> Found:
         """Read records from row key `start` on, until `limit` of them were links."""
         found = Found()
-        first: str | None = start
-        while first is not None and len(found.links) < limit:
-            rows = await self._reads.range(workspace_id, first, "link.", limit=limit, more=more, **values)
-            with reading():
-                first = behind(rows[-1]["RowKey"]) if len(rows) == limit else None
-                for row in rows:
-                    try:
+        async for rows in self._reads.pages(workspace_id, start, "link.", size=limit, more=more, **values):
+            for row in rows:
+                try:
+                    with reading():
                         found.links.append(to_link(row, workspace_id))
-                    except RecordUnreadable as error:
-                        found.unreadable.append(error.incident)
+                except RecordUnreadable as error:
+                    found.unreadable.append(error.incident)
+            if len(found.links) >= limit:
+                break
         return Found(found.links[:limit], found.unreadable)
-
-
-def _stale(link: Link) -> StaleLink:
-    return StaleLink(f"the link of {link.incident_id.key} was changed by another worker")
-
-
-def _unchanged(etag: str) -> dict[str, Any]:
-    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}

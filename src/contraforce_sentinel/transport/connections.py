@@ -8,19 +8,22 @@ here, because a queue would outlast the outage that made it.
 """
 
 import asyncio
-import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
 
+from contraforce_sentinel.transport.bodies import read_body
+from contraforce_sentinel.transport.ways import Ways
+
 MOST_KEPT: Final = 100
 """As many as deliveries run at once (`perInstanceConcurrency`): a burst finds what the last one left."""
 
-_ONE: Final = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=60.0)
+_CONNECTING: Final = "connect_tcp.started"
 _CONNECTED: Final = "connect_tcp.complete"
+_SENDING: Final = "send_request_headers.started"
+_OF_CONNECTING: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,31 @@ class Answer:
         return httpx.codes.is_success(self.status)
 
 
-def open_client(
-    *, tls: ssl.SSLContext, timeout: httpx.Timeout, auth: httpx.Auth | None = None
-) -> httpx.AsyncClient:
-    """Return a client of one connection, which follows no redirect and keeps no cookie."""
-    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
-    return httpx.AsyncClient(auth=auth, verify=tls, timeout=timeout, limits=_ONE, cookies=no_cookies)
+@dataclass(slots=True)
+class Steps:
+    """How far a request got, as httpcore tells it; of a transport that tells nothing, nothing is known."""
+
+    is_connecting: bool = False
+    """Whether nothing of it can have been sent: a proxy is being asked, or TLS spoken, at the most."""
+
+    sockets: list[Any] = field(default_factory=list)
+
+    async def see(self, name: str, info: Mapping[str, Any]) -> None:
+        """Take a step, https://www.encode.io/httpcore/extensions/#trace."""
+        if name.endswith(_CONNECTING):
+            self.is_connecting = True
+        elif name.endswith(_CONNECTED):
+            self.sockets.append(info["return_value"])
+        elif name.endswith(_SENDING) and info["request"].method != b"CONNECT":
+            self.is_connecting = False
+
+    def failure(self, error: httpx.TransportError | OSError) -> httpx.TransportError:
+        """Return what a failure is: of connecting as long as nothing can have been sent."""
+        name = type(error).__name__
+        if self.is_connecting and not isinstance(error, _OF_CONNECTING):
+            is_timeout = isinstance(error, httpx.TimeoutException)
+            return httpx.ConnectTimeout(name) if is_timeout else httpx.ConnectError(name)
+        return error if isinstance(error, httpx.TransportError) else httpx.ReadError(name)
 
 
 class Connections:
@@ -54,30 +76,34 @@ class Connections:
         self._kept: list[httpx.AsyncClient] = []
         self._is_closed = False
 
-    async def send(self, method: str, url: str, *, most_bytes: int, **options: Any) -> Answer:
+    async def send(
+        self, method: str, url: str, *, most_bytes: int, steps: Steps | None = None, **options: Any
+    ) -> Answer:
         """Send a request, as `httpx.AsyncClient.request` does, and read its answer.
 
-        Of the kept connections the one that was used last is taken first. Raises `httpx.TransportError`.
+        Of the kept connections the one that was used last is taken first. Raises `httpx.TransportError`:
+        `ConnectError`, `ConnectTimeout` or `ProxyError` if nothing was sent, which `steps` tell who gives up.
         """
         client = self._kept.pop() if self._kept else self._open_client()
-        sockets: list[Any] = []
-
-        async def trace(name: str, info: Mapping[str, Any]) -> None:
-            if name.endswith(_CONNECTED):
-                sockets.append(info["return_value"])
-
+        steps = steps or Steps()
+        steps.sockets.clear()
         ended_well = False
         try:
-            async with client.stream(method, url, extensions={"trace": trace}, **options) as response:
-                body = await _read(response, most_bytes)
+            async with client.stream(method, url, extensions={"trace": steps.see}, **options) as response:
+                body = await read_body(response, most_bytes)
             ended_well = body is not None and not _has_more(client)
-        except OSError as error:  # TLS on an open connection: httpcore translates it in handshakes only
-            raise httpx.ReadError(type(error).__name__) from error
+        except httpx.InvalidURL:
+            raise httpx.UnsupportedProtocol("not a URL") from None
+        except (httpx.TransportError, OSError) as error:  # of TLS, httpcore translates those of handshakes
+            failure = steps.failure(error)
+            if failure is error:
+                raise
+            raise failure from error
         finally:
             if ended_well and len(self._kept) < MOST_KEPT and not self._is_closed:
                 self._kept.append(client)
             else:  # shielded: who gives up a second time must not leave a socket behind
-                await asyncio.shield(asyncio.ensure_future(_throw_away(client, sockets)))
+                await asyncio.shield(asyncio.ensure_future(_throw_away(client, steps.sockets)))
         return Answer(response.status_code, response.reason_phrase, response.headers, body)
 
     async def aclose(self) -> None:
@@ -92,9 +118,8 @@ def _has_more(client: httpx.AsyncClient) -> bool:
 
     httpcore does not look (1.0.9); it keeps what h11 has read in a buffer that no public name leads to.
     """
-    ways: list[Any] = [client._transport, *client._mounts.values()]  # noqa: SLF001 - a test holds the names
-    pools = [way._pool for way in ways if hasattr(way, "_pool")]  # noqa: SLF001
-    for found in [one for pool in pools for one in pool.connections if not one.is_closed()]:
+    ways: Any = client._transport  # noqa: SLF001 - a test holds the names
+    for found in ways.connections() if isinstance(ways, Ways) else []:
         connection = found
         while not hasattr(connection, "_h11_state"):
             connection = connection._connection  # noqa: SLF001
@@ -107,15 +132,3 @@ async def _throw_away(client: httpx.AsyncClient, sockets: list[Any]) -> None:
     """Close a client, and the sockets of a handshake that it lost sight of."""
     await asyncio.gather(*(socket.aclose() for socket in sockets), return_exceptions=True)
     await client.aclose()
-
-
-async def _read(response: httpx.Response, most_bytes: int) -> bytes | None:
-    body = bytearray()
-    try:
-        async for chunk in response.aiter_bytes():
-            body += chunk
-            if len(body) > most_bytes:
-                return None
-    except httpx.DecodingError:
-        return None
-    return bytes(body)

@@ -12,7 +12,7 @@ from typing import Final
 
 import stamina
 
-from contraforce_sentinel.domain.errors import Upstream, UpstreamError, UpstreamUnavailable
+from contraforce_sentinel.domain.errors import OutOfReach, Upstream, UpstreamError, UpstreamUnavailable
 from contraforce_sentinel.telemetry.events import event, measure
 
 DEADLINE_SECONDS: Final = 20.0
@@ -67,7 +67,9 @@ async def call_with_retries[T](
     sent = False
 
     def backoff(error: Exception) -> bool | float:
-        if not isinstance(error, UpstreamUnavailable) or (error.ambiguous and not idempotent):
+        if not isinstance(error, UpstreamUnavailable) or isinstance(error, OutOfReach):
+            return False
+        if error.ambiguous and not idempotent:
             return False
         wait = error.retry_after_seconds
         return True if wait is None else wait if loop.time() + wait < until else False

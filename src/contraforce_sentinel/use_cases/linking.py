@@ -1,15 +1,16 @@
 """The use case: link one incident; the steps are those of `docs/architecture.md`."""
 
+import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
 from contraforce_sentinel.azure.sentinel import Sentinel
-from contraforce_sentinel.azure.workspaces import Workspace, Workspaces
+from contraforce_sentinel.azure.workspaces import Workspaces
 from contraforce_sentinel.contraforce.client import ContraForce, LinkedTicket
 from contraforce_sentinel.contraforce.ticket_systems import status_note
 from contraforce_sentinel.domain.comments import comment_id, comment_text
@@ -17,12 +18,10 @@ from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import (
     Failure,
-    NotAnIncident,
     StaleLink,
     StoreUnavailable,
     TicketConflict,
     Unforeseen,
-    UpstreamError,
 )
 from contraforce_sentinel.domain.incidents import Incident, Severity, skip_reason
 from contraforce_sentinel.domain.links import Clock, Link, LinkState, Outcome
@@ -32,6 +31,7 @@ from contraforce_sentinel.telemetry.reports import report_failure, report_link
 from contraforce_sentinel.transport.retries import deadline
 
 _CLAIM_TRIES: Final = 5
+_OFFER_SECONDS: Final = 2.0
 
 
 class TicketLinking:
@@ -56,14 +56,14 @@ class TicketLinking:
         self._ticket_url_templates = ticket_url_templates
         self._clock = clock
         self._owner = uuid4().hex
+        self._offers: set[asyncio.Task[None]] = set()
 
     async def link(self, delivery: Delivery, *, trigger: str, known: Link | None = None) -> Outcome:
         """Take the incident as far as it goes now; what is left is in the store, with its next try.
 
-        `known` is the record as the caller has just read it, which saves looking for it. Of a workspace
-        that is resolved nothing is looked for: most incidents are new, so the claim comes first.
-        Idempotent: a linked incident costs no upstream call. Raises
-        `WorkspaceNotConfigured`, `NotAnIncident` or `TicketConflict` for a delivery that must be changed,
+        `known` is the record as the caller has just read it. Where there is none, nothing is looked for: most
+        incidents are new, so the claim comes first. Idempotent: a linked incident costs no upstream call.
+        Raises `WorkspaceNotConfigured` or `TicketConflict` for a delivery that must be changed,
         `RecordUnreadable`, `StoreUnavailable` if nothing could be recorded, and what a store raises that
         nobody foresaw. Every other failure, foreseen or not, is not raised but recorded.
         """
@@ -74,38 +74,22 @@ class TicketLinking:
             attributes["outcome"] = outcome.link.state
         return outcome
 
+    async def finish(self) -> None:
+        """Wait until every ticket in hand is in the store, or its lease has ended."""
+        await asyncio.gather(*self._offers)
+
     async def _link(self, delivery: Delivery, *, trigger: str, known: Link | None) -> Outcome:
         started, until = time.monotonic(), deadline()
-        mapping = self._workspaces.require(delivery.incident_id.workspace)
-        if known is None and not self._workspaces.is_resolved(mapping):
-            known = await self._store.get(delivery.incident_id)
-        resolved: Workspace | Failure | None = None
-        if known is None or (known.ticket is None and self._is_open(known, delivery)):
-            resolved = await self._resolve(delivery, mapping, until)
+        customer = self._workspaces.require(delivery.incident_id.workspace)
         link, ours = await self._claim(delivery, known)
         if ours:
             try:
-                link = await self._work(link, delivery, mapping, until, resolved)
-            except StaleLink:  # the lease ran out and another worker has taken over: its record counts
+                link = await self._work(link, delivery, customer, until)
+            except StaleLink:  # the lease ran out, and another worker may have taken over: the record counts
                 link = await self._store.get(delivery.incident_id) or link
         report_link(link, trigger=trigger, seconds=time.monotonic() - started, claimed=ours)
         _refuse_other_ticket(link, delivery, ours=ours)
         return Outcome(link, already_linked=not ours and link.state is LinkState.LINKED)
-
-    async def _resolve(self, delivery: Delivery, mapping: Customer, until: float) -> Workspace | Failure:
-        """Compare the body with the real workspace, before anything is recorded for it.
-
-        Raises `NotAnIncident` where they differ; returns the failure if Resource Manager cannot tell.
-        """
-        try:
-            workspace = await self._workspaces.resolve(mapping, until=until)
-        except UpstreamError as error:
-            return error
-        except Exception as error:  # noqa: BLE001 - recorded with the incident
-            return Unforeseen(error)
-        if delivery.customer_id and delivery.customer_id.lower() != str(workspace.customer_id):
-            raise NotAnIncident("contradicts the incident's ARM id: workspaceId")
-        return workspace
 
     async def _claim(self, delivery: Delivery, known: Link | None) -> tuple[Link, bool]:
         """Return the incident's record, and whether this worker holds it now."""
@@ -119,8 +103,8 @@ class TicketLinking:
                 found = await self._store.get(delivery.incident_id)
             if found is None:
                 continue
-            is_open = self._is_open(found, delivery)
-            requested = found.requesting(delivery.ticket_id, customer_id=delivery.customer_id, now=now)
+            requested = found.requesting(delivery.ticket_id, now=now)
+            is_open = self._is_open(requested, delivery)
             if not is_open and requested == found:
                 return found, False
             try:
@@ -135,7 +119,6 @@ class TicketLinking:
             incident_id=delivery.incident_id,
             incident_number=delivery.incident.number if delivery.incident else None,
             requested_ticket_id=delivery.ticket_id,
-            requested_customer_id=delivery.customer_id,
             created_at=now,
             updated_at=now,
         )
@@ -153,26 +136,18 @@ class TicketLinking:
         )
         return found.is_claimable(self._clock()) and not still_skipped
 
-    async def _work(
-        self,
-        link: Link,
-        delivery: Delivery,
-        mapping: Customer,
-        until: float,
-        resolved: Workspace | Failure | None,
-    ) -> Link:
+    async def _work(self, link: Link, delivery: Delivery, customer: Customer, until: float) -> Link:
         """Do what is left to do on a claimed link and store where that ended, whatever happens."""
         ticket_at_risk = False
         try:
             if link.ticket is None:
-                incident = await self._incident(link, delivery, resolved, until)
+                await self._workspaces.resolve(customer, until=until)
+                incident = await self._incident(delivery, until)
                 reason = skip_reason(incident, minimum=self._minimum_severity)
                 if reason is not None:
                     return await self._store.replace(link.skipped(reason, now=self._clock()))
                 link = link.model_copy(update={"incident_number": incident.number})
-                if isinstance(resolved, Workspace):
-                    link = link.with_request_of(str(resolved.customer_id))
-                found = await self._link_ticket(link, incident, mapping, until)
+                found = await self._link_ticket(link, incident, customer, until)
                 ticket_at_risk = True
                 link = link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())
                 link = await self._remember(link)
@@ -188,38 +163,46 @@ class TicketLinking:
             link = link.failed(failure, now=self._clock(), jitter=jitter)
         return await self._store.replace(link)
 
-    async def _incident(
-        self, link: Link, delivery: Delivery, resolved: Workspace | Failure | None, until: float
-    ) -> Incident:
-        """Return what is to be linked, read from Sentinel where the delivery does not say it.
-
-        Raises why the workspace was not resolved, unless what is delivered is skipped anyway.
-        """
+    async def _incident(self, delivery: Delivery, until: float) -> Incident:
+        """Return what is to be linked, as Sentinel has it where a body says too little, or would skip it."""
         given = delivery.incident
-        if given is not None and skip_reason(given, minimum=self._minimum_severity) is not None:
+        if given is not None and (
+            delivery.is_confirmed or skip_reason(given, minimum=self._minimum_severity) is None
+        ):
             return given
-        if isinstance(resolved, Failure):
-            raise resolved
-        return given or await self._sentinel.get_incident(link.incident_id, until=until)
+        return await self._sentinel.get_incident(delivery.incident_id, until=until)
 
     async def _link_ticket(
-        self, link: Link, incident: Incident, mapping: Customer, until: float
+        self, link: Link, incident: Incident, customer: Customer, until: float
     ) -> LinkedTicket:
         """Call tickets/link."""
         self._sentinel.prepare()
         return await self._contraforce.link_ticket(
-            mapping.contraforce_workspace_id,
+            customer.contraforce_workspace_id,
             incident.id,
             number=incident.number,
             ticket_id=link.requested_ticket_id,
             until=until,
+            before_each=self._held(link),
         )
 
+    def _held(self, link: Link) -> Callable[[], None]:
+        """Return what looks at the lease: a worker that was frozen may have lost it without a time-out."""
+
+        def look() -> None:
+            if not link.may_act(self._clock()):
+                raise StaleLink(f"the lease on {link.incident_id.key} ends before a request could")
+
+        return look
+
     async def _remember(self, link: Link) -> Link:
-        """Store the ticket before anything else happens; where that fails, at least the log has it."""
+        """Store the ticket before anything else happens; where that fails, at least the log has it.
+
+        Then it is offered again, behind the answer, while this worker holds the link.
+        """
         try:
             return await self._store.replace(link)
-        except Exception:
+        except BaseException as error:
             assert link.ticket is not None  # noqa: S101 - only ticketed links come here
             event(
                 "ticket.not-recorded",
@@ -228,7 +211,23 @@ class TicketLinking:
                 ticket_number=link.ticket.number,
                 contraforce_request_id=link.request_id,
             )
+            if not isinstance(error, StaleLink):
+                offer = asyncio.create_task(self._offer(link))
+                self._offers.add(offer)
+                offer.add_done_callback(self._offers.discard)
             raise
+
+    async def _offer(self, link: Link) -> None:
+        """Offer a ticket to the store until it is there, or the lease has ended; the timer does the rest."""
+        while link.is_busy(self._clock()):
+            await asyncio.sleep(_OFFER_SECONDS)
+            try:
+                report_link(await self._store.replace(link), trigger="offer", seconds=0.0, claimed=True)
+            except StaleLink:  # it is there, or another worker has taken over
+                return
+            except Exception:  # noqa: BLE001, S112 - that it is not recorded has been told
+                continue
+            return
 
     async def _comment(self, link: Link, until: float) -> Link:
         """Put the one comment of this incident; a repeat overwrites itself."""
@@ -243,6 +242,7 @@ class TicketLinking:
             ),
             ticket=link.ticket,
             until=until,
+            before_each=self._held(link),
         )
         return link.linked(now=self._clock())
 

@@ -1,4 +1,4 @@
-"""The timer's work: links that are due, then incidents that no delivery told of, then old records.
+"""The timer's work: links that are due, incidents that no delivery told of; once a day, every record.
 
 Workspaces run side by side. What fails, foreseen or not, stops only itself: a try, an incident, a step of one
 workspace. What the time of a run does not suffice for stays due, oldest first, for the next.
@@ -87,6 +87,7 @@ class Reconciler:
         self._retention = retention
         self._clock = clock
         self._told: set[str] = set()
+        self._unrepaired: dict[str, str | None] = {}
 
     async def run(self) -> TimerRun:
         """Run once; after `RUN_SECONDS` nothing new is begun.
@@ -136,6 +137,8 @@ class Reconciler:
                 with self._apart(workspace, run), untraced():
                     await self._remove_old(workspace, run)
             with self._apart(workspace, run), untraced():
+                await self._repair(workspace, run)
+            with self._apart(workspace, run), untraced():
                 backlog = await self._store.backlog(workspace)
         return backlog
 
@@ -167,7 +170,7 @@ class Reconciler:
 
     async def _try(self, link: Link, incident: Incident | None, run: _Run) -> None:
         run.tried += 1
-        delivery = Delivery(incident_id=link.incident_id, incident=incident)
+        delivery = Delivery(incident_id=link.incident_id, incident=incident, is_confirmed=True)
         try:
             outcome = await self._linking.link(delivery, trigger="timer", known=link)
         except Exception as error:  # noqa: BLE001 - it is this incident's alone
@@ -211,13 +214,13 @@ class Reconciler:
                     run.discovered += 1
             created = [incident.created_at for incident in page if incident.created_at]
             if created and has_all:  # everything up to here is in the store now
-                await self._store.move_watermark(workspace, max(created))
+                await self._store.move_watermark(workspace, min(max(created), run.started_at))
             if run.is_over():
                 break
         return has_all
 
     async def _sees_since(self, workspace: WorkspaceId) -> datetime:
-        """Return from which creation time on discovery looks at incidents.
+        """Return from which creation time on discovery looks at incidents; never one that lies ahead.
 
         The first time sets the watermark: else an outage from then on would move the start with the clock.
         """
@@ -225,7 +228,7 @@ class Reconciler:
         if watermark is None:
             watermark = self._clock() - self._lookback + OVERLAP
             await self._store.move_watermark(workspace, watermark)
-        return watermark - OVERLAP
+        return min(watermark, self._clock()) - OVERLAP
 
     async def _record(self, incident: Incident) -> bool:
         """Store a link for an incident; say whether it is to be worked on."""
@@ -271,3 +274,10 @@ class Reconciler:
             report_link_failure(link.incident_id, error)
             return False
         return True
+
+    async def _repair(self, workspace: WorkspaceId, run: _Run) -> None:
+        """Once a day, let the store look at every record; the next run goes on where the time ends."""
+        if run.is_first_of_the_day:
+            self._unrepaired[workspace.key] = ""
+        while (after := self._unrepaired.get(workspace.key)) is not None and not run.is_over():
+            self._unrepaired[workspace.key] = await self._store.repair(workspace, after=after)
