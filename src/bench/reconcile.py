@@ -1,4 +1,4 @@
-"""The timer's work over many incidents and many workspaces, beside the SDK's listing alone."""
+"""The timer's work over many incidents and many workspaces, beside the same requests alone."""
 
 from functools import partial
 from typing import Any, Final

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn
 from urllib.parse import quote
 
-from sandbox.bodies import JsonObject, arm_error_body, utc_now
+from sandbox.bodies import arm_error_body, utc_now
 from sandbox.identity import ManagedIdentity
-from sandbox.incidents import SandboxIncident, SandboxWorkspace, StoredComment, new_etag
+from sandbox.incidents import VERSION, SandboxIncident, SandboxWorkspace, StoredComment, new_etag
 from sandbox.limits import Metered, SentinelLimits
-from sandbox.paging import BadQueryError, created_filter, is_newest_first, number_filter, page
+from sandbox.paging import BadQueryError, Listing, created_filter, is_newest_first, number_filter, page
 from sandbox.requestlog import LoggedRequest
 from sandbox.service import Answer, RefusedError, Route, StandIn
 
@@ -26,6 +26,9 @@ PERMISSIONS: Final = WORKSPACE + r"/providers/Microsoft\.Authorization/permissio
 ROLE: Final = WORKSPACE + r"/providers/Microsoft\.Authorization/roleAssignments/(?P<assignment>[^/]+)"
 INCIDENTS: Final = WORKSPACE + r"/providers/Microsoft\.SecurityInsights/incidents"
 COMMENTS: Final = INCIDENTS + "/(?P<incident>[^/]+)/comments"
+
+VERSIONS: Final = frozenset({VERSION, "2021-10-01"})
+"""Of Sentinel's API, those that the product uses: REST, and the SDK for comments."""
 
 # Of Microsoft Sentinel Responder, what concerns the operations here; what the role lacks, by operation.
 RESPONDER: Final = (
@@ -80,7 +83,7 @@ class ResourceManager(StandIn):
         return Answer(200, self._workspace(request, groups).to_rest())
 
     def _get_incident(self, request: LoggedRequest, groups: Groups) -> Answer:
-        return Answer(200, self._incident(request, groups).to_rest())
+        return Answer(200, self._incident(request, groups).to_rest(request.query["api-version"]))
 
     def _list_permissions(self, request: LoggedRequest, groups: Groups) -> Answer:
         self._workspace(request, groups)
@@ -114,12 +117,12 @@ class ResourceManager(StandIn):
             if wanted(incident.created) and number in {None, incident.number}
         ]
         incidents.sort(key=lambda incident: incident.created, reverse=newest_first)
-        return self._page(request, incidents)
+        return self._page(request, incidents, workspace.listing)
 
     def _list_comments(self, request: LoggedRequest, groups: Groups) -> Answer:
         incident = self._incident(request, groups)
         self._take(incident, "comment GET")
-        return self._page(request, incident.comments)
+        return self._page(request, incident.comments, incident.workspace.listing)
 
     def _get_comment(self, request: LoggedRequest, groups: Groups) -> Answer:
         incident = self._incident(request, groups)
@@ -143,18 +146,25 @@ class ResourceManager(StandIn):
         incident.comments_by_name[name.lower()] = comment
         return Answer(201, comment.to_rest())
 
-    def _page(self, request: LoggedRequest, items: Sequence[SandboxIncident | StoredComment]) -> Answer:
+    def _page(
+        self, request: LoggedRequest, items: Sequence[SandboxIncident | StoredComment], listing: Listing
+    ) -> Answer:
         try:
-            part, next_link = page(items, request.query, f"{self.base_url}{quote(request.path)}")
+            part, links = page(items, request.query, f"{self.base_url}{quote(request.path)}", listing)
         except BadQueryError as error:
             _refuse(400, "BadRequest", str(error))
-        body: JsonObject = {"value": [item.to_rest() for item in part]}
-        return Answer(200, body if next_link is None else {**body, "nextLink": next_link})
+        version = request.query["api-version"]
+        return Answer(200, {"value": [item.to_rest(version) for item in part], **links})
 
     def _workspace(self, request: LoggedRequest, groups: Groups) -> SandboxWorkspace:
         self._authenticate(request)
         if not request.query.get("api-version"):
             _refuse(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
+        if (
+            "/microsoft.securityinsights/" in request.path.lower()
+            and request.query["api-version"] not in VERSIONS
+        ):
+            _refuse(400, "NoRegisteredProviderFound", "No registered resource provider for this api-version.")
         subscription, group, name = groups["subscription"], groups["group"], groups["workspace"]
         arm_id = (
             f"/subscriptions/{subscription}/resourceGroups/{group}"

@@ -6,13 +6,14 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/request-limi
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+import httpx
 from azure.core import AsyncPipelineClient
 from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
@@ -126,17 +127,33 @@ class ResourceManager:
         """Return a token for this endpoint. Raises `UpstreamError` of the identity."""
         return await self._credential.get_token(self._scope)
 
-    async def get(self, arm_id: str, *, api_version: str, advice: str, until: float) -> object:
-        """Return a resource as JSON. Raises `UpstreamError`."""
-        url = f"{self._endpoint}{quote(arm_id, safe='/')}"
-        request = HttpRequest("GET", url, params={"api-version": api_version})
+    def address(self, arm_id: str, query: Mapping[str, str]) -> str:
+        """Return where a resource is asked for."""
+        return f"{self._endpoint}{quote(arm_id, safe='/')}?{urlencode(query, safe='$', quote_via=quote)}"
+
+    def own_address(self, link: object) -> str | None:
+        """Return the address that a link means, None for one that may not be asked: it would get the token.
+
+        It is read as it will be by who sends the request. Raises nothing.
+        """
+        try:
+            found, own = httpx.URL(link if isinstance(link, str) else ""), httpx.URL(self._endpoint)
+        except httpx.InvalidURL:
+            return None
+        is_own = (found.scheme, found.host, found.port) == (own.scheme, own.host, own.port)
+        return str(found) if is_own and not found.userinfo else None
+
+    async def read(self, address: str, *, upstream: Upstream, advice: str, until: float) -> object:
+        """Return what is at an address of this endpoint, as JSON. Raises `UpstreamError`."""
+        request = HttpRequest("GET", address)
 
         async def send() -> object:
-            response = await self._arm.send_request(request)
+            # "stream": the policies leave the answer to us, else its JSON would be read twice
+            response = await self._arm.send_request(request, stream=True)
             response.raise_for_status()
             return response.json()
 
-        return await self.call(send, upstream=Upstream.RESOURCE_MANAGER, advice=advice, until=until)
+        return await self.call(send, upstream=upstream, advice=advice, until=until)
 
     async def call[T](
         self, request: Callable[[], Awaitable[T]], *, upstream: Upstream, advice: str, until: float

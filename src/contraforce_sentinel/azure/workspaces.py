@@ -78,8 +78,9 @@ class Workspaces:
         return workspace
 
     async def _get(self, workspace_id: WorkspaceId, until: float) -> Workspace:
-        document = await self._resource_manager.get(
-            workspace_id.arm_id, api_version=_API_VERSION, advice=_ADVICE, until=until
+        address = self._resource_manager.address(workspace_id.arm_id, {"api-version": _API_VERSION})
+        document = await self._resource_manager.read(
+            address, upstream=Upstream.RESOURCE_MANAGER, advice=_ADVICE, until=until
         )
         try:
             found = _Resource.model_validate(document)

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import BodyTooLarge, NotAnIncident, NotJson
-from contraforce_sentinel.domain.incidents import Incident, IncidentId
+from contraforce_sentinel.domain.incidents import Incident, IncidentId, IncidentNumber
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 MAX_TICKET_ID_LENGTH: Final = 128
@@ -68,11 +68,6 @@ def _spelled(part: int | str) -> str:
     return _SPELLINGS.get(str(part), str(part))
 
 
-def _number(value: Any) -> Any:
-    """Incident numbers come as a number or as a string of digits."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 def _same(first: str | None, second: str | None) -> bool:
     """Compare two ids without case; an absent one contradicts nothing."""
     return not first or not second or first.lower() == second.lower()
@@ -114,9 +109,7 @@ def _label(value: Any) -> Any:
 
 
 class _Properties(_CaseInsensitive):
-    number: Annotated[str, Field(pattern=r"^[0-9]{1,18}$"), BeforeValidator(_number)] | None = Field(
-        None, alias="incidentnumber"
-    )
+    number: IncidentNumber | None = Field(None, alias="incidentnumber")
     severity: str | None = None
     status: str | None = None
     labels: (
