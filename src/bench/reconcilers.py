@@ -1,7 +1,7 @@
 """`python -m bench.reconcilers app | floor`: who lists incidents, each in a process of its own.
 
-The app runs its timer's work over a store in which every listed incident is linked. The floor asks for the same
-pages with httpx alone, reads their JSON, and does nothing with it.
+The app runs its timer's work over a store in which every listed incident is linked. The floor asks for the
+same pages with httpx alone, reads their JSON, and does nothing with it.
 """
 
 import asyncio
