@@ -64,7 +64,8 @@ class StoredComment:
 class SandboxIncident:
     """An incident; tests change its fields as an analyst would. `comments_by_name` has lower-case names.
 
-    `odd` is what REST shows instead of these properties: a date of another form, null, anything.
+    `odd` is what REST shows instead of these properties: a date of another form, null, anything. `late`: so
+    many requests for it, or for its comments, are still answered 404 although lists show it; None: all.
     """
 
     workspace: "SandboxWorkspace"
@@ -81,6 +82,7 @@ class SandboxIncident:
     classification_reason: str | None = None
     classification_comment: str | None = None
     odd: JsonObject = field(default_factory=dict)
+    late: int | None = 0
     etag: str = field(default_factory=new_etag)
     comments_by_name: dict[str, StoredComment] = field(default_factory=dict)
 
@@ -124,6 +126,13 @@ class SandboxIncident:
     def grant_ticket(self) -> None:
         """Lift `withhold_ticket`: the next link call gets a ticket."""
         self.workspace.contraforce.without_ticket.lift(self.key)
+
+    def is_late(self) -> bool:
+        """Whether a request for it is still answered 404; it counts."""
+        if self.late is None or self.late == 0:
+            return self.late is None
+        self.late -= 1
+        return True
 
     def delete(self) -> None:
         """Remove the incident from Sentinel, with its comments."""

@@ -4,7 +4,7 @@ https://learn.microsoft.com/rest/api/securityinsights/
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NoReturn
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from sandbox.identity import ManagedIdentity
 from sandbox.incidents import VERSION, SandboxIncident, SandboxWorkspace, StoredComment, new_etag
 from sandbox.limits import Metered, SentinelLimits
 from sandbox.paging import BadQueryError, Listing, created_filter, is_newest_first, number_filter, page
+from sandbox.refusals import REFUSALS, applies, missing
 from sandbox.requestlog import LoggedRequest
 from sandbox.service import Answer, RefusedError, Route, StandIn
 
@@ -50,14 +51,16 @@ class ResourceManager(StandIn):
     """Everything behind one ARM endpoint, open to tests.
 
     `workspaces`: lower-case ARM id → workspace. `forbidden`: subscription ids, workspace names or ARM ids
-    that no identity has a role on, or operation names that its role lacks. `limits`: Sentinel's rate limits,
-    off while None. `audiences`: resources that a token may be for, with or without a final slash.
+    that no identity has a role on, or operation names that its role lacks. `refused`: the same places → the
+    code of `refusals` that holds there. `limits`: Sentinel's rate limits, off while None. `audiences`:
+    resources that a token may be for, with or without a final slash.
     """
 
     def __init__(self, identity: ManagedIdentity) -> None:
         super().__init__()
         self.workspaces: dict[str, SandboxWorkspace] = {}
         self.forbidden: set[str] = set()
+        self.refused: dict[str, str] = {}
         self.limits: SentinelLimits | None = None
         self.audiences: set[str] = set()
         self._identity = identity
@@ -171,6 +174,7 @@ class ResourceManager(StandIn):
             f"/providers/Microsoft.OperationalInsights/workspaces/{name}"
         )
         places = {subscription.lower(), name.lower(), arm_id.lower(), request.operation.lower()}
+        self._refuse_by_code(request, places)
         if places & {place.lower() for place in self.forbidden}:
             message = (
                 f"The client does not have authorization to perform '{request.operation}' over '{arm_id}'."
@@ -178,12 +182,20 @@ class ResourceManager(StandIn):
             _refuse(403, "AuthorizationFailed", message)
         workspace = self.workspaces.get(arm_id.lower())
         if workspace is None:
-            _refuse(404, "ResourceNotFound", f"The Resource '{name}' under '{group}' was not found.")
+            code = missing(arm_id, self.workspaces)
+            _refuse(404, code, f"The Resource '{name}' under '{group}' was not found.")
         return workspace
+
+    def _refuse_by_code(self, request: LoggedRequest, places: Collection[str]) -> None:
+        of_sentinel = "/microsoft.securityinsights/" in request.path.lower()
+        for place, code in self.refused.items():
+            is_write = request.method != "GET"
+            if place.lower() in places and applies(code, is_of_sentinel=of_sentinel, is_write=is_write):
+                _refuse(REFUSALS[code].status, code, f"'{request.operation}' is refused at '{place}'.")
 
     def _incident(self, request: LoggedRequest, groups: Groups) -> SandboxIncident:
         incident = self._workspace(request, groups).incidents.get(groups["incident"].lower())
-        if incident is None:
+        if incident is None or incident.is_late():
             _refuse(404, "NotFound", f"Incident '{groups['incident']}' was not found.")
         return incident
 

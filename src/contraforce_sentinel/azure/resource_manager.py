@@ -7,7 +7,6 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/request-limi
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -36,18 +35,15 @@ from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from contraforce_sentinel import VERSION
 from contraforce_sentinel.azure.identity import MISREAD, Identity
+from contraforce_sentinel.azure.refusals import refusal
 from contraforce_sentinel.domain.errors import (
     Upstream,
-    UpstreamConflict,
     UpstreamError,
     UpstreamMalformed,
-    UpstreamNotFound,
-    UpstreamRejected,
-    UpstreamUnauthorized,
     UpstreamUnavailable,
 )
 from contraforce_sentinel.transport.failures import no_answer
-from contraforce_sentinel.transport.retries import call_with_retries, parse_retry_after
+from contraforce_sentinel.transport.retries import call_with_retries
 
 if TYPE_CHECKING:
     from azure.mgmt.securityinsight.aio import SecurityInsights
@@ -55,13 +51,6 @@ if TYPE_CHECKING:
 READ_SECONDS: Final = 15.0
 _SDK: Final = "azure.mgmt.securityinsight.aio"
 _USER_AGENT: Final = f"contraforce-sentinel/{VERSION}"
-_KINDS: Final[dict[int, type[UpstreamError]]] = {
-    HTTPStatus.UNAUTHORIZED: UpstreamUnauthorized,
-    HTTPStatus.FORBIDDEN: UpstreamUnauthorized,
-    HTTPStatus.NOT_FOUND: UpstreamNotFound,
-    HTTPStatus.CONFLICT: UpstreamConflict,
-    HTTPStatus.BAD_REQUEST: UpstreamRejected,
-}
 
 
 class ResourceManager:
@@ -89,7 +78,7 @@ class ResourceManager:
             policies=[
                 RequestIdPolicy(),
                 UserAgentPolicy(base_user_agent=_USER_AGENT),
-                ContentDecodePolicy(),
+                _DecodeSuccesses(),
                 AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
                 DistributedTracingPolicy(),
             ],
@@ -189,15 +178,14 @@ def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> Upstrea
     status = int(response.status_code)
     if isinstance(error, DecodeError) and status < HTTPStatus.BAD_REQUEST:
         return UpstreamMalformed(f"status {status} without JSON", upstream=upstream, status=status)
-    code = getattr(getattr(error, "error", None), "code", None)
-    code = code if isinstance(code, str) and code.isidentifier() and len(code) <= 100 else None  # noqa: PLR2004
-    wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-    kind = _KINDS.get(status, UpstreamUnavailable)
-    return kind(
-        f"status {status}{f' {code}' if code else ''}",
-        upstream=upstream,
-        status=status,
-        code=code,
-        retry_after_seconds=wait if kind is UpstreamUnavailable else None,
-        advice=advice if kind is UpstreamUnauthorized else None,
-    )
+    return refusal(response, upstream=upstream, advice=advice)
+
+
+class _DecodeSuccesses(ContentDecodePolicy):
+    """An error is an error whatever its body is: the policy would raise what says nothing of its status."""
+
+    def on_response(self, request: Any, response: Any) -> None:
+        if response.http_response.status_code < HTTPStatus.BAD_REQUEST:
+            super().on_response(request, response)
+        else:
+            response.context[self.CONTEXT_NAME] = None

@@ -139,6 +139,7 @@ class Sentinel:
                     "a conflict on a comment that is not there",
                     upstream=Upstream.SENTINEL,
                     status=conflict.status,
+                    code=conflict.code,
                 ) from conflict
             if not is_our_comment(message, ticket):
                 raise
