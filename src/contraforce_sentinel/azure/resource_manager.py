@@ -40,7 +40,6 @@ from contraforce_sentinel.domain.errors import (
     Upstream,
     UpstreamError,
     UpstreamMalformed,
-    UpstreamUnavailable,
 )
 from contraforce_sentinel.transport.failures import no_answer
 from contraforce_sentinel.transport.retries import call_with_retries
