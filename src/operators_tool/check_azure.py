@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.errors import (
+    Upstream,
     UpstreamError,
     UpstreamNotFound,
     UpstreamUnauthorized,
@@ -187,10 +188,11 @@ async def _check_incidents(app: App, workspace: WorkspaceId, check: str, grant: 
 
 
 async def _check_comments(app: App, workspace: WorkspaceId, check: str, grant: str) -> Finding:
-    address = f"{workspace.arm_id}/providers/Microsoft.Authorization/permissions"
+    permissions_of = f"{workspace.arm_id}/providers/Microsoft.Authorization/permissions"
+    address = app.resource_manager.address(permissions_of, {"api-version": _PERMISSIONS_VERSION})
     try:
-        document = await app.resource_manager.get(
-            address, api_version=_PERMISSIONS_VERSION, advice="", until=deadline()
+        document = await app.resource_manager.read(
+            address, upstream=Upstream.RESOURCE_MANAGER, advice="", until=deadline()
         )
         permissions = _Permissions.model_validate(document)
     except (UpstreamError, ValidationError) as error:
