@@ -177,7 +177,10 @@ DYING: Final = {reason for reason, schedule in every_step() if schedule.give_up_
 }
 WORDS: Final[dict[str, tuple[dict[str, Any], Collection[str]]]] = {
     "codes": (SCHEMAS["Code"], set(Code)),
-    "reasons of a skipped link": (SCHEMAS["SkipReason"], set(Reason) - WAITING - DYING - UNFAILED),
+    "reasons of a skipped link": (
+        SCHEMAS["SkipReason"],
+        (set(Reason) - WAITING - DYING - UNFAILED) | {Reason.INCIDENT_GONE},
+    ),
     "reasons of a pending link": (SCHEMAS["PendingReason"], WAITING | UNFAILED),
     "reasons of a dead link": (SCHEMAS["DeadReason"], DYING),
     "states of a link": (SCHEMAS["LinkRecord"]["properties"]["status"], set(LinkState)),

@@ -132,7 +132,7 @@ async def test_an_incident_that_sentinel_shows_late_is_linked_once_it_does(
     assert app.sandbox.log.count("contraforce.link") == 1
 
 
-async def test_an_incident_that_is_gone_is_given_up_after_half_an_hour_and_six_tries(
+async def test_an_incident_that_is_gone_is_skipped_after_half_an_hour_and_six_tries(
     app: App, clock: Clock
 ) -> None:
     often, seldom = (app.workspace.add_incident(created=clock() - timedelta(days=3)) for _ in range(2))
@@ -143,9 +143,22 @@ async def test_an_incident_that_is_gone_is_given_up_after_half_an_hour_and_six_t
         await app.post({"incidentArmId": often.arm_id})
     clock.forward(minutes=31)
     await app.reconcile()
-    assert [await status(app, incident) for incident in (often, seldom)] == ["dead", "pending"]
+    assert [await status(app, incident) for incident in (often, seldom)] == ["skipped", "pending"]
     record = await app.record(often.name, workspace=often.workspace.arm_id)
-    assert (record.json["reason"], record.json["code"]) == ("incident-gone", "NotFound")
+    assert (record.json["reason"], record.json["code"]) == ("incident-gone", None)
+
+
+async def test_an_incident_that_is_gone_with_its_workspace_waits_for_somebody(app: App, clock: Clock) -> None:
+    """A delegation that was lost shows itself as a 404, too: the incident is not at fault."""
+    incident = app.workspace.add_incident(created=clock() - timedelta(days=3))
+    incident.late = None
+    for _ in range(6):
+        await app.post({"incidentArmId": incident.arm_id})
+    clock.forward(minutes=31)
+    app.sandbox.faults.plan("arm.workspace", faults.arm_error(404, "ResourceNotFound"), times=None)
+    await app.reconcile()
+    record = await app.record(incident.name, workspace=incident.workspace.arm_id)
+    assert (record.json["status"], record.json["reason"]) == ("pending", "workspace-not-found")
 
 
 async def test_an_hour_in_which_contraforce_takes_nothing_in_kills_nothing(app: App, clock: Clock) -> None:

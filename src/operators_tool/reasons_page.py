@@ -89,7 +89,8 @@ def _told(schedule: Schedule) -> str:
         waits += f", after {_time(schedule.slow_after)} every {_time(schedule.slow)}"
     if schedule.give_up_after is None:
         return f"{waits}; without end"
-    return f"{waits}; dead after {_time(schedule.give_up_after)} and {schedule.tries} tries"
+    end = "skipped" if schedule.skips else "dead"
+    return f"{waits}; {end} after {_time(schedule.give_up_after)} and {schedule.tries} tries"
 
 
 def _time(length: timedelta) -> str:

@@ -8,6 +8,7 @@ from truth import Case, World
 from contraforce_sentinel.domain.errors import RecordUnreadable
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.stores.entities import index_row, link_row, partition
 from contraforce_sentinel.stores.link_store import LinkStore
 
@@ -59,7 +60,8 @@ async def check_the_end(world: World, store: LinkStore, referee: Referee, faults
 
 
 def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: FaultPlan) -> None:
-    if link.state is LinkState.SKIPPED and not case.may_be_skipped:
+    is_gone = link.reason == Reason.INCIDENT_GONE and case.deleted_at is not None
+    if link.state is LinkState.SKIPPED and not (case.may_be_skipped or is_gone):
         world.violate("c", f"{case.label}: skipped ({link.reason}) without a reason")
     if link.state is LinkState.LINKED and not case.may_be_linked:
         world.violate("skip", f"{case.label}: linked, though it was always to be skipped")
@@ -71,7 +73,6 @@ def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: F
         "contraforce-rejected": Fault.REJECTED in file.killers,
         "ticket-refused": bool(case.asked_tickets),
         "contraforce-malformed": bool(file.killers & {Fault.GARBAGE, Fault.WRONG_SHAPE}),
-        "incident-gone": case.deleted_at is not None,
         "unexpected": AT_RISK in file.killers or lasting,
         "not-ingested-yet": bool(file.unknown_at)
         and file.unknown_at[-1] - file.unknown_at[0] >= _INGESTION_SECONDS - _CLOCKS,

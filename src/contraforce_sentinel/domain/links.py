@@ -2,7 +2,7 @@
 
     pending ──▶ ticketed ──▶ linked
        │           │
-       ├──▶ skipped (a later delivery may bring it back)
+       ├───────────┼──▶ skipped (a later delivery may bring it back)
        └───────────┴──▶ dead (needs a person, who may bring it back)
 
 Every transition returns a new record. What a failure leads to is a table, in `schedules`.

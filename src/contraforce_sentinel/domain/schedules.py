@@ -31,8 +31,8 @@ from contraforce_sentinel.domain.reasons import Reason
 class Schedule:
     """Waits from `first`, doubled up to `longest`; for `slow` from `slow_after` of the same failure on.
 
-    Dead after `give_up_after` of the same failure, but not before so many `tries` of it: a clock that was
-    wrong once kills nothing.
+    Dead (where it `skips`: skipped) after `give_up_after` of the same failure, but not before so many
+    `tries` of it: a clock that was wrong once kills nothing.
     """
 
     first: timedelta
@@ -41,6 +41,7 @@ class Schedule:
     tries: int = 6
     slow_after: timedelta | None = None
     slow: timedelta = timedelta(hours=1)
+    skips: bool = False
 
     def wait(self, failures: int, failing: timedelta, *, jitter: float) -> timedelta:
         """How long to wait after so many in a row for so long; `jitter` in [0, 1): 80 to 120 % of it."""
@@ -58,8 +59,11 @@ _BACKOFF: Final = Schedule(timedelta(minutes=1), timedelta(hours=1), timedelta(h
 _INGESTION: Final = Schedule(
     timedelta(minutes=1), timedelta(minutes=1), timedelta(hours=24), slow_after=timedelta(minutes=30)
 )
-_LATE: Final = Schedule(timedelta(minutes=1), timedelta(minutes=1), timedelta(minutes=30))
-"""Sentinel may answer for minutes that it has not what it has just announced."""
+_LATE: Final = Schedule(timedelta(minutes=1), timedelta(minutes=1), timedelta(minutes=30), skips=True)
+"""Sentinel may answer for minutes that it has not what it has just announced.
+
+After it, the link is skipped if the workspace is in sight; else it is as for a missing role.
+"""
 
 _NO_TICKET: Final = Schedule(timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24))
 _GRANT: Final = Schedule(timedelta(minutes=15), timedelta(minutes=15), None)
