@@ -47,7 +47,10 @@ async def main():
 asyncio.run(main())
 """
 OF_INDEX: Final = {"edge", "telemetry"}
-NOT_FOR_HEALTH: Final = {"azure", "transport", "use_cases"}
+NOT_FOR_HEALTH: Final = {"azure", "use_cases"}
+TRANSPORT_OF_HEALTH: Final = {"failures", "network", "proxies"}
+"""Whether certificates and proxies can be used; nothing that sends."""
+
 CONTRAFORCE_OF_HEALTH: Final = "contraforce_sentinel.contraforce.ticket_systems"
 """The settings know the names of the ticket systems."""
 
@@ -94,6 +97,10 @@ async def test_index_health_and_delivery_import_what_they_need_and_nothing_else(
     assert packages(found["index"]) <= LIBRARIES_OF_INDEX
     assert health[0] == 200
     assert not rooms(after_health) & NOT_FOR_HEALTH
+    of_transport = {
+        name.split(".")[2] for name in after_health if name.startswith("contraforce_sentinel.transport.")
+    }
+    assert of_transport <= TRANSPORT_OF_HEALTH
     of_contraforce = {name for name in after_health if name.startswith("contraforce_sentinel.contraforce.")}
     assert {name for name in of_contraforce if not name.startswith(CONTRAFORCE_OF_HEALTH)} == set()
     assert packages(after_health) <= LIBRARIES_OF_HEALTH

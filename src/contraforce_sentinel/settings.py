@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from contraforce_sentinel.contraforce.ticket_systems import NAMES
+from contraforce_sentinel.domain.comments import is_url_template
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.errors import RefusedValue, SettingsError
 from contraforce_sentinel.domain.incidents import Severity
@@ -31,9 +32,8 @@ from contraforce_sentinel.domain.inputs import decode, sentence
 _OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
 _TICKET_URLS: Final = "TICKET_URL_TEMPLATES"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-# printable ASCII, and of that no query and no fragment, or no braces and quotes
+# printable ASCII, and of that no query and no fragment
 _BASE_URL: Final = re.compile(r"[^?#\\\x00-\x20\x7f-\U0010ffff]+")
-_TICKET_URL: Final = re.compile(r"https://[^{}<>\"'\\\x00-\x20\x7f-\U0010ffff]+")
 _UNRESOLVED: Final = (
     "the Key Vault reference was not resolved; check the vault's access and the secret's name"
 )
@@ -42,7 +42,9 @@ _SQLITE: Final = re.compile(r"sqlite:///(?P<path>(?!:memory:).+)")
 _TABLE_ENDPOINT: Final = re.compile(
     r"https://[a-z0-9]{3,24}(?:\.z[0-9]{1,2})?\.table\.(?:[a-z0-9-]+\.)+[a-z]{2,}/?"
 )
-_GUID: Final = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+_CLIENT_ID: Final = re.compile(r"[^:\x00-\x1f\ud800-\udfff]+")
+_GUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_SCHEDULE: Final = re.compile(r"\S+(?: \S+){5}")
 _PAIR: Final = r"[A-Za-z]+=[!-:<-~]+"
 _CONNECTION_STRING: Final = re.compile(rf"UseDevelopmentStorage=true;?|{_PAIR}(?:;{_PAIR}){{1,11}};?")
 
@@ -67,12 +69,11 @@ def _file(path: str) -> str:
         raise RefusedValue("the file named after @ cannot be read") from None
 
 
-def _like(pattern: str, what: str) -> AfterValidator:
+def _like(pattern: re.Pattern[str], what: str) -> AfterValidator:
     """A text of this pattern and no other; `what` says what it must be."""
-    grammar = re.compile(pattern, re.ASCII)
 
     def check(value: str) -> str:
-        if grammar.fullmatch(value) is None:
+        if pattern.fullmatch(value) is None:
             raise RefusedValue(what)
         return value
 
@@ -107,7 +108,7 @@ class Settings(BaseModel):
         "https://portal.contraforce.com/api/v2", description="Base of the ContraForce v2 API."
     )
     contraforce_client_id: Annotated[
-        str, _like(r"[^:\x00-\x1f\ud800-\udfff]+", "must have no colon and no control characters")
+        str, _like(_CLIENT_ID, "must have no colon and no control characters")
     ] = Field(description="Service account's client id (HTTP Basic).")
     contraforce_client_secret: SecretStr = Field(
         min_length=1, description="Service account's secret; in Azure a Key Vault reference."
@@ -138,7 +139,7 @@ class Settings(BaseModel):
         description="Incidents below it are skipped: `Informational`, `Low`, `Medium` or `High`.",
     )
     reconcile_schedule: Annotated[
-        str, _like(r"\S+(?: \S+){5}", "must have six fields with one blank between them")
+        str, _like(_SCHEDULE, "must have six fields with one blank between them")
     ] = Field("0 */5 * * * *", description="NCRONTAB of the timer, six fields, UTC.")
     reconcile_lookback_hours: int = Field(
         24, ge=1, le=24 * 90, description="How far discovery looks back the first time, in hours."
@@ -275,9 +276,7 @@ def _template_problem(system: str, template: object) -> str:
     if system not in NAMES:
         *others, last = NAMES
         return f"has a key that is not {', '.join(others)} or {last}"
-    text = template if isinstance(template, str) else ""
-    filled = text.replace("{id}", "0").replace("{number}", "0")
-    if filled == text or _TICKET_URL.fullmatch(filled) is None:
+    if not isinstance(template, str) or not is_url_template(template):
         return f"needs an https URL with {{id}} or {{number}} and no other braces for {system}"
     return ""
 

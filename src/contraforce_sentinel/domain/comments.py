@@ -17,6 +17,8 @@ from contraforce_sentinel.domain.tickets import Ticket
 
 MAX_COMMENT_LENGTH: Final = 30_000
 _MAX_URL: Final = 2_000
+# printable ASCII, and of that no braces and quotes
+_TICKET_URL: Final = re.compile(r"https://[^{}<>\"'\\\x00-\x20\x7f-\U0010ffff]+")
 # No tag here has a "<" inside: else each "<" of a text without ">" would be followed to the end.
 _LINE_BREAK: Final = re.compile(r"</?(?:p|br|div)\b[^<>]*>", re.IGNORECASE)
 _TAG: Final = re.compile(r"<[^<>]*>")
@@ -47,6 +49,12 @@ def comment_text(ticket: Ticket, *, url_templates: Mapping[str, str], status_not
         lines.append(f"Status when linked: {_escape(ticket.status)}{note}")
     lines.append("Linked by ContraForce")
     return f"<p>{'<br>'.join(lines)}</p>"
+
+
+def is_url_template(text: str) -> bool:
+    """Whether a text is an https URL with `{id}` or `{number}` that a comment may hold."""
+    filled = text.replace("{id}", "0").replace("{number}", "0")
+    return filled != text and _TICKET_URL.fullmatch(filled) is not None
 
 
 def is_our_comment(message: str | None, ticket: Ticket) -> bool:
