@@ -83,6 +83,7 @@ class World:
         self.workspaces: list[SandboxWorkspace] = []
         self.cases: dict[str, Case] = {}
         self.second_ticket = False
+        self.clocks_were_wrong = False
         self.page_size = 2
         self.stored: dict[str, Link] = {}
         self.violations: list[Violation] = []
