@@ -25,7 +25,7 @@ def must_have_a_record(case: Case) -> bool:
 
 def is_settled(world: World, runs: list[float]) -> bool:
     """Whether nothing is owed any more, and the timer has looked since the last thing that happened."""
-    last = max((max(case.created, case.listed_at) for case in world.cases.values()), default=0.0)
+    last = max([world.disturbed_at, *(max(case.created, case.listed_at) for case in world.cases.values())])
     if len([start for start in runs if start > last]) < 2:
         return False
     if any(case.key not in world.stored for case in world.cases.values() if must_have_a_record(case)):

@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from random import Random
 from typing import Any, Final, Literal
 from unittest.mock import patch
@@ -100,6 +101,7 @@ class _Simulation:
                 self._background(self._analyst(change))
             self._background(self._spoil())
             self._background(self._set_a_clock())
+            self._background(self._tamper())
             surprised = self._machine.surprises.after_ticket(contraforce._linked_ticket)
             with patch.object(contraforce, "_linked_ticket", surprised):
                 await self._until_the_end()
@@ -148,6 +150,21 @@ class _Simulation:
             offsets[jump.slot] += seconds
             if (instance := self._instances.get(jump.slot)) is not None:
                 instance.offset += seconds
+
+    async def _tamper(self) -> None:
+        """Lose and invent index rows, in some worlds; once the faults are over, a new day begins."""
+        surprises = self._machine.surprises
+        if surprises.tampers_at is None or self._machine.is_store_shared:
+            return
+        await asyncio.sleep(surprises.tampers_at)
+        self._world.note("index rows are lost, and some are nobody's")
+        self._world.disturbed_at = inf
+        surprises.tamper()
+        await asyncio.sleep(self._scenario.faults_until - self._world.now)
+        while any(instance.is_reconciling for instance in self._instances.values()):  # noqa: ASYNC110
+            await asyncio.sleep(1)
+        surprises.begin_a_day()
+        self._world.disturbed_at = self._world.now
 
     def _open_undisturbed(self) -> LinkStore:
         """Return a store over the world's tables that no fault reaches, to look into them."""

@@ -86,6 +86,7 @@ class World:
         self.clocks_were_wrong = False
         self.page_size = 2
         self.stored: dict[str, Link] = {}
+        self.disturbed_at = 0.0
         self.violations: list[Violation] = []
         self.trace: list[str] = []
 
