@@ -133,6 +133,18 @@ def workspace_without_role(setup: SetUp) -> None:
     setup.sandbox.arm.forbidden.add("law-b")
 
 
+def workspace_in_another_tenant(setup: SetUp) -> None:
+    setup.sandbox.arm.refused["law-b"] = "InvalidAuthenticationTokenTenant"
+
+
+def subscription_out_of_sight(setup: SetUp) -> None:
+    setup.sandbox.arm.refused["law-b"] = "SubscriptionNotFound"
+
+
+def provider_not_registered(setup: SetUp) -> None:
+    setup.sandbox.arm.refused["law-b"] = "MissingSubscriptionRegistration"
+
+
 def workspace_unwell(setup: SetUp) -> None:
     setup.forge("arm.workspace", faults.arm_error(500, "InternalServerError"), of="law-b")
 
@@ -281,6 +293,13 @@ FAULTS: list[tuple[Callable[[SetUp], None], str, str]] = [
     (resource_manager_unwell, "resource manager", "curl"),
     (workspace_unknown, "workspace law-x", "az monitor log-analytics workspace list --subscription 1111"),
     (workspace_without_role, "workspace law-b", AZURE_ROLE),
+    (workspace_in_another_tenant, "workspace law-b", "(Azure Lighthouse)"),
+    (subscription_out_of_sight, "workspace law-b", "by its delegation (Azure Lighthouse)"),
+    (
+        provider_not_registered,
+        "incidents law-b",
+        "az provider register --namespace Microsoft.SecurityInsights",
+    ),
     (workspace_unwell, "workspace law-b", "contraforce-sentinel doctor"),
     (incidents_forbidden, "incidents law-b", AZURE_ROLE),
     (incidents_unwell, "incidents law-b", "contraforce-sentinel doctor"),

@@ -16,12 +16,13 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contraforce_sentinel.azure.refusals import GRANT
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.errors import (
     Upstream,
     UpstreamError,
-    UpstreamNotFound,
+    UpstreamOutOfSight,
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
@@ -140,14 +141,15 @@ async def _check_workspace(
     exists, incidents, comments = _names(workspace)
     grant = assign(ROLE, assignee=assignee, scope=workspace.arm_id)
     if error is not None:
-        if isinstance(error, UpstreamUnauthorized):
-            meaning, fix = "The identity has no role there: its incidents stay pending until it has.", grant
-        elif isinstance(error, UpstreamNotFound):
-            meaning = "WORKSPACES names a workspace that does not exist: its incidents stay pending."
+        if isinstance(error, UpstreamOutOfSight):
+            meaning = "The identity sees no such workspace: its incidents stay pending until it does."
             fix = (
                 f"az monitor log-analytics workspace list --subscription {workspace.subscription_id}"
-                " --query '[].id' --output tsv   (and put the right id into WORKSPACES)"
+                f" --query '[].id' --output tsv   ({error.advice})"
             )
+        elif isinstance(error, UpstreamUnauthorized):
+            meaning = "The identity has no role there: its incidents stay pending until it has."
+            fix = _remedy(error, grant)
         else:
             meaning, fix = "Whether the workspace exists cannot be told now.", "contraforce-sentinel doctor"
         return [
@@ -162,6 +164,11 @@ async def _check_workspace(
     ]
 
 
+def _remedy(error: UpstreamUnauthorized, grant: str) -> str:
+    """Return the command that gives the role, unless another remedy is asked for by the service's code."""
+    return error.advice if error.advice and error.advice != GRANT else grant
+
+
 async def _check_incidents(app: App, workspace: WorkspaceId, check: str, grant: str) -> Finding:
     """Ask for the incidents that are created from now on, as the timer does: none, if they may be read."""
     until = deadline()
@@ -172,7 +179,7 @@ async def _check_incidents(app: App, workspace: WorkspaceId, check: str, grant: 
             await anext(pages, None)
     except UpstreamUnauthorized as error:
         meaning = "Incidents cannot be read: the timer finds none, and a bare incident id cannot be linked."
-        return failed(check, str(error), meaning=meaning, fix=grant)
+        return failed(check, str(error), meaning=meaning, fix=_remedy(error, grant))
     except UpstreamUnavailable as error:
         meaning = "Sentinel does not answer now; the app tries again by itself."
         return failed(check, str(error), meaning=meaning, fix="contraforce-sentinel doctor")
@@ -192,7 +199,7 @@ async def _check_comments(app: App, workspace: WorkspaceId, check: str, grant: s
     address = app.resource_manager.address(permissions_of, {"api-version": _PERMISSIONS_VERSION})
     try:
         document = await app.resource_manager.read(
-            address, upstream=Upstream.RESOURCE_MANAGER, advice="", until=deadline()
+            address, upstream=Upstream.RESOURCE_MANAGER, until=deadline()
         )
         permissions = _Permissions.model_validate(document)
     except (UpstreamError, ValidationError) as error:

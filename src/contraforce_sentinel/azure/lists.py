@@ -32,7 +32,6 @@ async def pages(
     *,
     query: Mapping[str, str],
     upstream: Upstream,
-    advice: str,
     until: float,
 ) -> AsyncGenerator[list[Any]]:
     """Yield what a collection of a workspace holds, page by page; some may be empty. Raises `UpstreamError`.
@@ -43,9 +42,7 @@ async def pages(
     asked: set[str] = set()
     while address is not None:
         asked.add(address)
-        document = await resource_manager.read(
-            address, upstream=upstream, advice=advice, until=min(until, deadline())
-        )
+        document = await resource_manager.read(address, upstream=upstream, until=min(until, deadline()))
         try:
             page = _Page.model_validate(document)
         except ValidationError:

@@ -23,6 +23,7 @@ from contraforce_sentinel.domain.errors import (
 )
 from contraforce_sentinel.transport.retries import parse_retry_after
 
+GRANT: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
 _SUBSCRIPTION: Final = (
     "let the app's identity see the subscription again: by its delegation (Azure Lighthouse) where it is in"
     " another tenant, else by the role Microsoft Sentinel Responder; or correct its id in WORKSPACES"
@@ -62,13 +63,10 @@ _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
 _DEEPEST: Final = 5
 
 
-def refusal(response: Any, *, upstream: Upstream, advice: str) -> UpstreamError:
-    """Say in our words what an answer with an error means; its prose may quote the incident, and is not read.
-
-    `advice` is for 401 and 403 whose code says nothing more.
-    """
+def refusal(response: Any, *, upstream: Upstream) -> UpstreamError:
+    """Say in our words what an error means; its prose may quote the incident, and is not read."""
     status, code = int(response.status_code), read_code(response.content)
-    kind, to_do = _meaning(status, code, upstream, is_read=response.request.method == "GET", advice=advice)
+    kind, to_do = _meaning(status, code, upstream, is_read=response.request.method == "GET")
     wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
     return kind(
         f"status {status}{f' {code}' if code else ''}",
@@ -81,7 +79,7 @@ def refusal(response: Any, *, upstream: Upstream, advice: str) -> UpstreamError:
 
 
 def _meaning(
-    status: int, code: str | None, upstream: Upstream, *, is_read: bool, advice: str
+    status: int, code: str | None, upstream: Upstream, *, is_read: bool
 ) -> tuple[type[UpstreamError], str | None]:
     """Return the kind of an error, and what a person has to do about it."""
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _LATER:
@@ -91,8 +89,8 @@ def _meaning(
     is_of_sentinel = upstream is Upstream.SENTINEL
     by_status: dict[int, tuple[type[UpstreamError], str | None]] = {
         HTTPStatus.BAD_REQUEST: (UpstreamRejected, None),
-        HTTPStatus.UNAUTHORIZED: (UpstreamUnauthorized, advice),
-        HTTPStatus.FORBIDDEN: (UpstreamUnauthorized, advice),
+        HTTPStatus.UNAUTHORIZED: (UpstreamUnauthorized, GRANT),
+        HTTPStatus.FORBIDDEN: (UpstreamUnauthorized, GRANT),
         HTTPStatus.NOT_FOUND: (UpstreamNotFound, None) if is_of_sentinel else (UpstreamOutOfSight, _RESOURCE),
         HTTPStatus.CONFLICT: (UpstreamBlocked, _LOOK_UP) if is_read else (UpstreamConflict, None),
     }

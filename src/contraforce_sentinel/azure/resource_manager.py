@@ -131,7 +131,7 @@ class ResourceManager:
         is_own = (found.scheme, found.host, found.port) == (own.scheme, own.host, own.port)
         return str(found) if is_own and not found.userinfo else None
 
-    async def read(self, address: str, *, upstream: Upstream, advice: str, until: float) -> object:
+    async def read(self, address: str, *, upstream: Upstream, until: float) -> object:
         """Return what is at an address of this endpoint, as JSON. Raises `UpstreamError`."""
         request = HttpRequest("GET", address)
 
@@ -141,22 +141,17 @@ class ResourceManager:
             response.raise_for_status()
             return response.json()
 
-        return await self.call(send, upstream=upstream, advice=advice, until=until)
+        return await self.call(send, upstream=upstream, until=until)
 
-    async def call[T](
-        self, request: Callable[[], Awaitable[T]], *, upstream: Upstream, advice: str, until: float
-    ) -> T:
-        """Await one idempotent request of an Azure SDK, with retries. Raises `UpstreamError`.
-
-        `advice` says what to grant when the service answers 401 or 403.
-        """
+    async def call[T](self, request: Callable[[], Awaitable[T]], *, upstream: Upstream, until: float) -> T:
+        """Await one idempotent request of an Azure SDK, with retries. Raises `UpstreamError`."""
 
         async def once() -> T:
             await self._credential.get_token(self._scope)
             try:
                 return await request()
             except AzureError as error:
-                raise _translate(error, upstream=upstream, advice=advice) from error
+                raise _translate(error, upstream=upstream) from error
             except MISREAD as error:
                 # what the SDK's deserializer raises for JSON of another shape, or nested too deep
                 raise UpstreamMalformed("an answer of an unknown shape", upstream=upstream) from error
@@ -169,7 +164,7 @@ class ResourceManager:
         await self._transport.close()
 
 
-def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> UpstreamError:
+def _translate(error: AzureError, *, upstream: Upstream) -> UpstreamError:
     """Say in our words what an SDK's error means; its own message may quote the incident."""
     response: Any = error.response if isinstance(error, HttpResponseError) else None
     if response is None:
@@ -177,7 +172,7 @@ def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> Upstrea
     status = int(response.status_code)
     if isinstance(error, DecodeError) and status < HTTPStatus.BAD_REQUEST:
         return UpstreamMalformed(f"status {status} without JSON", upstream=upstream, status=status)
-    return refusal(response, upstream=upstream, advice=advice)
+    return refusal(response, upstream=upstream)
 
 
 class _DecodeSuccesses(ContentDecodePolicy):

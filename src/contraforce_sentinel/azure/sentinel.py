@@ -29,7 +29,6 @@ from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.telemetry.events import event
 
 PAGE_SIZE: Final = 250
-_ADVICE: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
 
 
 class Sentinel:
@@ -46,9 +45,7 @@ class Sentinel:
     async def get_incident(self, incident_id: IncidentId, *, until: float) -> Incident:
         """Read an incident. Raises `UpstreamError`; `UpstreamNotFound` if it is gone."""
         address = self._resource_manager.address(incident_id.arm_id, {"api-version": API_VERSION})
-        document = await self._resource_manager.read(
-            address, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until
-        )
+        document = await self._resource_manager.read(address, upstream=Upstream.SENTINEL, until=until)
         return read_incident(incident_id, document)
 
     async def list_incidents(
@@ -88,7 +85,6 @@ class Sentinel:
             "providers/Microsoft.SecurityInsights/incidents",
             query={"api-version": API_VERSION, **query},
             upstream=Upstream.SENTINEL,
-            advice=_ADVICE,
             until=until,
         )
 
@@ -128,12 +124,10 @@ class Sentinel:
             return str(found.message)
 
         try:
-            await self._resource_manager.call(put, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until)
+            await self._resource_manager.call(put, upstream=Upstream.SENTINEL, until=until)
         except UpstreamConflict as conflict:
             try:
-                message = await self._resource_manager.call(
-                    get, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until
-                )
+                message = await self._resource_manager.call(get, upstream=Upstream.SENTINEL, until=until)
             except UpstreamNotFound:
                 raise UpstreamUnavailable(
                     "a conflict on a comment that is not there",

@@ -23,7 +23,6 @@ from contraforce_sentinel.domain.incidents import WorkspaceId
 
 CACHE_SECONDS: Final = 3600.0
 _API_VERSION: Final = "2025-07-01"
-_ADVICE: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +92,7 @@ class Workspaces:
 
     async def _get(self, workspace_id: WorkspaceId, until: float) -> Workspace:
         address = self._resource_manager.address(workspace_id.arm_id, {"api-version": _API_VERSION})
-        document = await self._resource_manager.read(
-            address, upstream=Upstream.RESOURCE_MANAGER, advice=_ADVICE, until=until
-        )
+        document = await self._resource_manager.read(address, upstream=Upstream.RESOURCE_MANAGER, until=until)
         try:
             found = _Resource.model_validate(document)
         except ValidationError:
