@@ -74,17 +74,20 @@ async def check_identity(app: App, *, is_person: bool) -> Identity:
     try:
         token = await app.resource_manager.token()
     except UpstreamError as error:
-        assign_identity = (
+        fix = (
             "az functionapp identity assign --name <function app> --resource-group <group>"
             " --identities <id of the identity>   (and set AZURE_CLIENT_ID to its client id)"
         )
+        if is_person:
+            fix = "az login --tenant <tenant of the workspaces>"
         if isinstance(error, UpstreamUnavailable):
-            assign_identity = "az functionapp restart --name <function app> --resource-group <group>"
+            restart = "az functionapp restart --name <function app> --resource-group <group>"
+            fix = error.advice or (fix if is_person else restart)
         finding = failed(
             "identity",
             str(error),
             meaning="Without a token nothing in Azure can be read or written: every incident stays pending.",
-            fix="az login --tenant <tenant of the workspaces>" if is_person else assign_identity,
+            fix=fix,
         )
         return Identity(finding, own or "<object id of the identity>", has_token=False)
     seen = "the managed identity gets a token"
@@ -114,12 +117,14 @@ async def check_workspaces(app: App, identity: Identity) -> list[Finding]:
             return await _check_workspace(app, mapping.workspace, error, identity.assignee)
 
     errors = list(await asyncio.gather(*map(resolve, mappings)))
-    if all(isinstance(error, UpstreamUnavailable) for error in errors):
+    unavailable = [error for error in errors if isinstance(error, UpstreamUnavailable)]
+    if len(unavailable) == len(errors):
         unreachable = failed(
             "resource manager",
-            str(errors[0]),
+            str(unavailable[0]),
             meaning="No workspace can be confirmed and no comment written: every incident stays pending.",
-            fix=f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {app.settings.arm_endpoint}"
+            fix=unavailable[0].advice
+            or f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {app.settings.arm_endpoint}"
             "   (ARM_ENDPOINT has to be the cloud's resource manager; network, proxy and CA have to let it)",
         )
         return [unreachable, *_skip(mappings, "the resource manager")]
@@ -151,7 +156,8 @@ async def _check_workspace(
             meaning = "The identity has no role there: its incidents stay pending until it has."
             fix = _remedy(error, grant)
         else:
-            meaning, fix = "Whether the workspace exists cannot be told now.", "contraforce-sentinel doctor"
+            meaning = "Whether the workspace exists cannot be told now."
+            fix = error.advice or "contraforce-sentinel doctor"
         return [
             failed(exists, str(error), meaning=meaning, fix=fix),
             skipped(incidents, "the workspace"),
@@ -182,7 +188,7 @@ async def _check_incidents(app: App, workspace: WorkspaceId, check: str, grant: 
         return failed(check, str(error), meaning=meaning, fix=_remedy(error, grant))
     except UpstreamUnavailable as error:
         meaning = "Sentinel does not answer now; the app tries again by itself."
-        return failed(check, str(error), meaning=meaning, fix="contraforce-sentinel doctor")
+        return failed(check, str(error), meaning=meaning, fix=error.advice or "contraforce-sentinel doctor")
     except UpstreamError as error:
         return failed(
             check,
