@@ -625,6 +625,7 @@ class TestDeployedApp:
         assert "az functionapp function keys list" in found.fix
 
     async def test_a_proxy_that_the_deployed_app_cannot_use_is_named(self, setup: SetUp) -> None:
+        await self.last_ran(setup, minutes=4)
         (found,) = bad(await self.health(setup, HTTPS_PROXY="socks5://localhost:1"))
         assert (found.check, found.fix.split(" ")[-1]) == ("deployed app", "HTTPS_PROXY=…")
         assert "pending" in found.meaning
