@@ -38,8 +38,8 @@ BUGS: Final = (
     Bug(
         "claims although somebody holds the lease",
         "domain/links.py",
-        "return self.lease is not None and self.lease.until > now",
-        "return False",
+        "if self.state in {LinkState.LINKED, LinkState.DEAD} or self.is_busy(now):",
+        "if self.state in {LinkState.LINKED, LinkState.DEAD}:",
     ),
     Bug(
         "comments before the ticket is remembered",
@@ -74,8 +74,8 @@ BUGS: Final = (
     Bug(
         "expired leases are never taken over",
         "domain/links.py",
-        "return self.lease is not None and self.lease.until > now",
-        "return self.lease is not None",
+        "if self.state in {LinkState.LINKED, LinkState.DEAD} or self.is_busy(now):",
+        "if self.state in {LinkState.LINKED, LinkState.DEAD} or self.lease is not None:",
     ),
     Bug(
         "lease shorter than a delivery",
@@ -111,6 +111,12 @@ BUGS: Final = (
         "return True",
     ),
     Bug(
+        "a next try that a wrong clock put far ahead is waited for",
+        "domain/links.py",
+        "LONGEST_WAIT: Final = timedelta(minutes=72)",
+        "LONGEST_WAIT: Final = timedelta(days=3650)",
+    ),
+    Bug(
         "store writes without compare-and-set",
         "stores/sqlite.py",
         """record = ?"
@@ -143,7 +149,7 @@ BUGS: Final = (
     Bug(
         "a record that lacks its row of the index does not get it",
         "stores/table_index.py",
-        "        await self._put_missing(workspace_id, records)\n",
+        "        await self._put_missing(workspace_id, [name for name in expected if name not in index])\n",
         "",
         store="tables",
     ),
