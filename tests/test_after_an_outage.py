@@ -23,6 +23,7 @@ from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.stores import table_calls
 from contraforce_sentinel.transport import retries
 from contraforce_sentinel.transport.connections import Connections
+from contraforce_sentinel.transport.ways import Ways
 
 pytestmark = pytest.mark.slow
 
@@ -137,4 +138,6 @@ def connections_of(app: App) -> list[Connections]:
 
 def has_ended_well(client: Any) -> bool:
     """Whether a client's only connection waits for its next request, or is closed."""
-    return all(one.is_idle() or one.is_closed() for one in client._transport._pool.connections)
+    ways = client._transport
+    assert isinstance(ways, Ways)
+    return all(one.is_idle() or one.is_closed() for one in ways.connections())
