@@ -38,7 +38,7 @@ BUGS: Final = (
     Bug(
         "claims although somebody holds the lease",
         "domain/links.py",
-        "return self.lease is not None and self.lease.until > now",
+        "return self.lease is not None and now < self.lease.until <= now + LEASE + CLOCKS_APART",
         "return False",
     ),
     Bug(
@@ -74,7 +74,7 @@ BUGS: Final = (
     Bug(
         "expired leases are never taken over",
         "domain/links.py",
-        "return self.lease is not None and self.lease.until > now",
+        "return self.lease is not None and now < self.lease.until <= now + LEASE + CLOCKS_APART",
         "return self.lease is not None",
     ),
     Bug(
