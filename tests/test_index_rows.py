@@ -10,6 +10,7 @@ from azure.core.exceptions import ServiceResponseError
 from azure.data.tables.aio import TableClient
 from store_fixtures import Tables, in_memory_transport, spoil
 
+from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
 from contraforce_sentinel.domain.errors import StaleLink, Upstream, UpstreamRejected
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link, LinkState
@@ -20,6 +21,8 @@ from contraforce_sentinel.stores import tables as tables_module
 from contraforce_sentinel.stores.entities import index_row, key, link_row, to_text
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
+from contraforce_sentinel.transport.network import Network
+from sandbox import Sandbox, faults
 from sandbox.table_service import TableService
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -275,6 +278,24 @@ class TestARowThatIsNobodys:
         assert await due(store) == ["a"]
         await repair(store)
         assert await rows(table) == before
+
+
+async def test_where_it_cannot_be_removed_what_is_due_is_told_all_the_same(sandbox: Sandbox) -> None:
+    transport = HttpxTransport(
+        open_azure_connections(Network(tls=sandbox.client_context()), read_seconds=5.0)
+    )
+    store = TableLinkStore.from_connection_string(sandbox.tables.connection_string, transport=transport)
+    await add(store, link("a"))
+    (table,) = sandbox.tables.tables.values()
+    wrong = (key(WORKSPACE, "")["PartitionKey"], f"due-{to_text(EARLIER)}-gone")
+    with table.changing():
+        table.insert(wrong, {})
+    sandbox.faults.plan("tables.batch", faults.status(403), times=None)
+    assert await due(store) == ["a"]
+    sandbox.faults.clear()
+    assert await due(store) == ["a"]
+    assert wrong not in table.order
+    await store.close()
 
 
 async def test_an_index_row_without_a_moment_is_not_taken_for_the_oldest(

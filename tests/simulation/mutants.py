@@ -154,15 +154,6 @@ BUGS: Final = (
         store="tables",
     ),
     Bug(
-        "a record whose row of the index is gone cannot be changed",
-        "stores/table_writes.py",
-        """            if operations[-1][0] != "delete" or not _is_still(found, etag):
-                return None
-""",
-        "            return None\n",
-        store="tables",
-    ),
-    Bug(
         "words of the table service in a log record",
         "stores/table_calls.py",
         """raise _Passing(f"{type(error).__name__} {getattr(error, 'status_code', None)}") from error""",
