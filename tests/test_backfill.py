@@ -174,6 +174,15 @@ async def test_an_incident_that_cannot_be_read_is_told_and_holds_back_no_other(c
     assert "an incident without a number" in done.err
 
 
+async def test_a_list_that_leads_elsewhere_is_told_and_what_came_before_is_linked(customer: Customer) -> None:
+    incidents = customer.add(2)
+    customer.workspace.listing.link = "https://elsewhere.example/more"
+    done = await customer.backfill()
+    assert (done.code, [len(incident.comments) for incident in incidents]) == (0, [1, 1])
+    assert done.err.startswith("discovery.cut-short ")
+    assert "elsewhere" not in done.err
+
+
 async def test_run_again_it_calls_nobody_for_what_is_done(customer: Customer) -> None:
     customer.add(3)
     assert (await customer.backfill()).code == 0

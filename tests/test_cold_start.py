@@ -54,6 +54,9 @@ TRANSPORT_OF_HEALTH: Final = {"failures", "network", "proxies"}
 CONTRAFORCE_OF_HEALTH: Final = "contraforce_sentinel.contraforce.ticket_systems"
 """The settings know the names of the ticket systems."""
 
+OF_TRANSPORT_FOR_HEALTH: Final = {"failures", "network", "proxies"}
+"""What tells of certificates and proxies, without the HTTP stack."""
+
 LIBRARIES_OF_INDEX: Final = {"azure.functions", "function_app", "markupsafe", "werkzeug"}
 LIBRARIES_OF_HEALTH: Final = {
     *("pydantic", "pydantic_core", "annotated_types", "typing_extensions", "typing_inspection"),
@@ -104,6 +107,9 @@ async def test_index_health_and_delivery_import_what_they_need_and_nothing_else(
     of_contraforce = {name for name in after_health if name.startswith("contraforce_sentinel.contraforce.")}
     assert {name for name in of_contraforce if not name.startswith(CONTRAFORCE_OF_HEALTH)} == set()
     assert packages(after_health) <= LIBRARIES_OF_HEALTH
+    prefix = "contraforce_sentinel.transport."
+    transport = {name.removeprefix(prefix) for name in after_health if name.startswith(prefix)}
+    assert transport <= OF_TRANSPORT_FOR_HEALTH
     assert delivery[0] == 200
     assert "contraforce_sentinel.stores.tables" not in after_delivery
     assert "contraforce_sentinel.use_cases.reconcile" not in after_delivery

@@ -93,12 +93,12 @@ class Shell:
         await store.close()
 
     async def dead(self, workspace: SandboxWorkspace | None = None) -> SandboxIncident:
-        """Return an incident whose link is dead: ContraForce has not known it for an hour."""
+        """Return an incident whose link is dead: ContraForce has not known it for a day."""
         incident = (workspace or self.contoso).add_incident()
         now = datetime.now(UTC)
         link = Link(incident_id=IncidentId.parse(incident.arm_id), created_at=now, updated_at=now)
         error = UpstreamNotFound("status 404", upstream=Upstream.CONTRAFORCE, status=404, code="NOT_FOUND")
-        for at in (now - timedelta(hours=1), now):
+        for at in (now - timedelta(days=1), *[now] * 5):
             link = link.claimed(owner="somebody", now=at).failed(error, now=at, jitter=0.5)
         store = SqliteLinkStore(self.directory / "links.db")
         await store.insert(link)
@@ -257,13 +257,12 @@ class TestLinkAndShow:
         assert (await shell.link(incident)).code == 3
         await shell.age(incident)
         assert (await shell.link(incident)).code == 3
-        incident.grant_ticket()
-        incident.delete()
+        shell.sandbox.faults.plan("contraforce.link", faults.problem(400, problem_code="BAD_REQUEST"))
         await shell.age(incident)
         assert (await shell.link(incident)).code == 1
         shown = await shell.run("show", incident.arm_id)
         steps = [line.split()[-3:] for line in shown.out.splitlines() if line.startswith("20")]
-        assert steps == [["2", "pending", "no-ticket-yet"], ["dead", "incident-gone", "(NotFound)"]]
+        assert steps == [["2", "pending", "no-ticket-yet"], ["dead", "contraforce-rejected", "(BAD_REQUEST)"]]
         assert (await shell.run("show", incident.arm_id, "--json")).json["history"][0]["times"] == 2
 
     async def test_a_dead_link_is_exit_code_1(self, shell: Shell) -> None:
@@ -396,7 +395,7 @@ class TestStatusAndReplay:
 
     async def test_replay_of_a_link_that_has_its_ticket_asks_for_no_other(self, shell: Shell) -> None:
         incident = shell.contoso.add_incident()
-        shell.sandbox.faults.plan("arm.comment.put", faults.arm_error(404, "NotFound"))
+        shell.sandbox.faults.plan("arm.comment.put", faults.arm_error(400, "BadRequest"))
         assert (await shell.link(incident)).code == 1
         text = await shell.run("replay", incident.arm_id)
         assert (text.code, text.err) == (0, "")
@@ -411,9 +410,14 @@ class TestStatusAndReplay:
 
     async def test_replay_by_state_takes_only_the_reason_and_workspace_asked_for(self, shell: Shell) -> None:
         late, elsewhere = await shell.dead(), await shell.dead(shell.fabrikam)
-        gone = shell.contoso.add_incident()
-        gone.delete()
-        assert (await shell.link(gone)).code == 1
+        refused = shell.contoso.add_incident()
+        shell.sandbox.faults.plan(
+            "contraforce.link",
+            faults.problem(400, problem_code="BAD_REQUEST"),
+            times=None,
+            where=lambda call: call.key == refused.name.lower(),
+        )
+        assert (await shell.link(refused)).code == 1
         choice = ("--state", "dead", "--reason", "not-ingested-yet", "--workspace", "law-contoso")
         done = await shell.run("replay", *choice, "--json")
         assert (done.code, done.err) == (0, "")
@@ -424,7 +428,7 @@ class TestStatusAndReplay:
         assert (rest.code, rest.err) == (1, "")
         assert [line.split() for line in rest.out.splitlines()] == [
             ["state", "reason", "incidents"],
-            ["dead", "incident-gone", "1"],
+            ["dead", "contraforce-rejected", "1"],
             ["linked", "1"],
         ]
         assert len(elsewhere.comments) == 1

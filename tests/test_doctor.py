@@ -24,6 +24,7 @@ from contraforce_sentinel.domain.errors import StoreFault
 from contraforce_sentinel.domain.runs import TimerRun
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
+from operators_tool import check_health, session
 from operators_tool.check_azure import _matches, _object_id
 from operators_tool.check_store import fix_of
 from operators_tool.doctor import examine
@@ -131,6 +132,18 @@ def workspace_unknown(setup: SetUp) -> None:
 
 def workspace_without_role(setup: SetUp) -> None:
     setup.sandbox.arm.forbidden.add("law-b")
+
+
+def workspace_in_another_tenant(setup: SetUp) -> None:
+    setup.sandbox.arm.refused["law-b"] = "InvalidAuthenticationTokenTenant"
+
+
+def subscription_out_of_sight(setup: SetUp) -> None:
+    setup.sandbox.arm.refused["law-b"] = "SubscriptionNotFound"
+
+
+def provider_not_registered(setup: SetUp) -> None:
+    setup.sandbox.arm.refused["law-b"] = "MissingSubscriptionRegistration"
 
 
 def workspace_unwell(setup: SetUp) -> None:
@@ -268,12 +281,33 @@ def clock_ten_minutes_off(setup: SetUp) -> None:
     setup.forge("contraforce.incident", faults.json(404, body, headers={"Date": date}))
 
 
+def certificates_missing(setup: SetUp) -> None:
+    setup.set("SSL_CERT_FILE", str(setup.directory / "nowhere.pem"))
+
+
+def certificates_folder_missing(setup: SetUp) -> None:
+    setup.monkeypatch.delenv("SSL_CERT_FILE")
+    setup.set("SSL_CERT_DIR", str(setup.directory / "nowhere"))
+
+
+def proxy_of_socks(setup: SetUp) -> None:
+    setup.set("ALL_PROXY", f"socks5://user:{PLANTED_SECRET}@localhost:1")
+
+
+def proxy_that_is_no_url(setup: SetUp) -> None:
+    setup.set("https_proxy", f"http://user:{PLANTED_SECRET}#@localhost:1")
+
+
 EXPORT, AZURE_ROLE = "export ", "az role assignment create --assignee "
 FAULTS: list[tuple[Callable[[SetUp], None], str, str]] = [
     (setting_missing, "setting CONTRAFORCE_CLIENT_ID", "export CONTRAFORCE_CLIENT_ID="),
     (setting_misspelt, "setting RECONCILE_SHEDULE", "export RECONCILE_SHEDULE="),
     (setting_malformed, "setting WORKSPACES", "az functionapp config appsettings set"),
     (setting_unresolved, "setting CONTRAFORCE_CLIENT_SECRET", "--settings CONTRAFORCE_CLIENT_SECRET="),
+    (certificates_missing, "setting SSL_CERT_FILE", "export SSL_CERT_FILE="),
+    (certificates_folder_missing, "setting SSL_CERT_DIR", "export SSL_CERT_DIR="),
+    (proxy_of_socks, "setting ALL_PROXY", "export ALL_PROXY="),
+    (proxy_that_is_no_url, "setting https_proxy", "--settings https_proxy="),
     (identity_endpoint_down, "identity", "az functionapp restart"),
     (identity_unknown, "identity", "az functionapp identity assign"),
     (identity_header_wrong, "identity", "az functionapp identity assign"),
@@ -281,6 +315,13 @@ FAULTS: list[tuple[Callable[[SetUp], None], str, str]] = [
     (resource_manager_unwell, "resource manager", "curl"),
     (workspace_unknown, "workspace law-x", "az monitor log-analytics workspace list --subscription 1111"),
     (workspace_without_role, "workspace law-b", AZURE_ROLE),
+    (workspace_in_another_tenant, "workspace law-b", "(Azure Lighthouse)"),
+    (subscription_out_of_sight, "workspace law-b", "by its delegation (Azure Lighthouse)"),
+    (
+        provider_not_registered,
+        "incidents law-b",
+        "az provider register --namespace Microsoft.SecurityInsights",
+    ),
     (workspace_unwell, "workspace law-b", "contraforce-sentinel doctor"),
     (incidents_forbidden, "incidents law-b", AZURE_ROLE),
     (incidents_unwell, "incidents law-b", "contraforce-sentinel doctor"),
@@ -355,12 +396,22 @@ async def test_what_cannot_be_seen_is_said_to_be_unsure_and_is_no_failure(
 
 
 @pytest.mark.usefixtures("no_backoff")
-async def test_a_certificate_that_is_not_trusted_is_named(setup: SetUp) -> None:
+@pytest.mark.parametrize("check", ["identity", "resource manager", "contraforce", "link store"])
+async def test_a_certificate_that_is_not_trusted_is_named_with_what_makes_it_trusted(
+    setup: SetUp, check: str
+) -> None:
     async with Sandbox.start(ca=trustme.CA()) as stranger:
-        setup.set("CONTRAFORCE_API_URL", stranger.contraforce.api_url)
+        others = {
+            "identity": ("IDENTITY_ENDPOINT", stranger.arm.base_url),
+            "resource manager": ("ARM_ENDPOINT", stranger.arm.base_url),
+            "contraforce": ("CONTRAFORCE_API_URL", stranger.contraforce.api_url),
+            "link store": ("LINK_STORE", stranger.tables.connection_string),
+        }
+        setup.set(*others[check])
         found = bad(await setup.examine())
-    assert [finding.check for finding in found] == ["contraforce"]
+    assert [finding.check for finding in found] == [check]
     assert "CERTIFICATE_VERIFY_FAILED" in found[0].seen
+    assert "SSL_CERT_FILE" in found[0].fix
 
 
 async def test_no_link_store_is_made(setup: SetUp) -> None:
@@ -378,20 +429,24 @@ async def test_a_link_store_that_is_there_stays_as_it_is(setup: SetUp) -> None:
     assert setup.store_file.read_bytes() == before
 
 
-@pytest.mark.slow
-async def test_a_sign_in_of_the_azure_cli_is_used_where_there_is_no_managed_identity(setup: SetUp) -> None:
-    """The real azure-identity runs `az`; this one stands in for Azure's command, and knows one token."""
-    claims = "eyJvaWQiOiAiYWFhYWFhYWEtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAxIn0"
-    token, resource = f"e30.{claims}.{PLANTED_SECRET}", next(iter(setup.sandbox.arm.audiences))
-    expires = datetime.now(UTC) + timedelta(hours=1)
+def put_az(setup: SetUp, *, token: str = PLANTED_SECRET, seconds: float = 0) -> None:
+    """Let `az` give a token after so many seconds, and no managed identity be there."""
+    resource, expires = next(iter(setup.sandbox.arm.audiences)), datetime.now(UTC) + timedelta(hours=1)
     setup.sandbox.identity.tokens[token] = IssuedToken("", resource, expires.timestamp())
     answer = {"accessToken": token, "expires_on": int(expires.timestamp()), "tokenType": "Bearer"}
     az = setup.directory / "bin" / "az"
     az.parent.mkdir()
-    az.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+    az.write_text(f"#!/bin/sh\nsleep {seconds}\necho '{json.dumps(answer)}'\n")
     az.chmod(0o700)
     setup.set("PATH", f"{az.parent}{os.pathsep}{os.environ['PATH']}")
     setup.monkeypatch.delenv("IDENTITY_ENDPOINT")
+
+
+@pytest.mark.slow
+async def test_a_sign_in_of_the_azure_cli_is_used_where_there_is_no_managed_identity(setup: SetUp) -> None:
+    """The real azure-identity runs `az`; this one stands in for Azure's command, and knows one token."""
+    claims = "eyJvaWQiOiAiYWFhYWFhYWEtMDAwMC00MDAwLTgwMDAtMDAwMDAwMDAwMDAxIn0"
+    put_az(setup, token=f"e30.{claims}.{PLANTED_SECRET}")
     workspace_without_role(setup)
 
     findings = await setup.examine()
@@ -400,6 +455,26 @@ async def test_a_sign_in_of_the_azure_cli_is_used_where_there_is_no_managed_iden
     (found,) = bad(findings)
     assert found.fix.startswith(f"{AZURE_ROLE}aaaaaaaa-0000-4000-8000-000000000001 ")
     assert PLANTED_SECRET not in repr(findings)
+
+
+@pytest.mark.slow
+async def test_a_slow_azure_cli_is_waited_for(setup: SetUp) -> None:
+    """Thirteen seconds were seen; what is waited for by default is ten."""
+    put_az(setup, seconds=11)
+    findings = await setup.examine()
+    assert bad(findings) == []
+    assert "signed in" in findings[CHECKS.index("identity")].seen
+
+
+@pytest.mark.slow
+async def test_an_azure_cli_that_is_too_slow_is_named_and_nobody_is_told_to_sign_in(
+    setup: SetUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "CLI_SECONDS", 0.5)
+    put_az(setup, seconds=5)
+    (found,) = bad(await setup.examine())
+    assert (found.check, found.fix.split(",")[0]) == ("identity", "run az account get-access-token")
+    assert "the Azure CLI took more than" in found.seen
 
 
 async def test_nobody_signed_in_is_told_to_sign_in(setup: SetUp) -> None:
@@ -459,6 +534,12 @@ async def test_a_link_store_that_needs_the_identity_is_not_blamed_for_it(setup: 
         ("Microsoft.SecurityInsights/incidents/write", False),
         ("Microsoft.SecurityInsights/*/read", False),
         ("MicrosoftXSecurityInsights/incidents/comments/write", False),
+        ("**", True),
+        ("*incidents*write", True),
+        ("*comments*incidents*", False),
+        ("Microsoft.SecurityInsights/incidents/comments/write*write", False),
+        ("*/comments/writ", False),
+        ("*/comments/write/*", False),
         ("", False),
     ],
 )
@@ -543,9 +624,30 @@ class TestDeployedApp:
         assert (found.check, found.seen) == ("deployed app", "the function key is refused")
         assert "az functionapp function keys list" in found.fix
 
-    @pytest.mark.parametrize("what", ["nobody", "no URL", "another service"])
+    async def test_a_proxy_that_the_deployed_app_cannot_use_is_named(self, setup: SetUp) -> None:
+        await self.last_ran(setup, minutes=4)
+        (found,) = bad(await self.health(setup, HTTPS_PROXY="socks5://localhost:1"))
+        assert (found.check, found.fix.split(" ")[-1]) == ("deployed app", "HTTPS_PROXY=…")
+        assert "pending" in found.meaning
+
+    @pytest.mark.parametrize("fault", [faults.endless("body"), faults.bomb(1)], ids=["endless", "too large"])
+    async def test_a_health_answer_that_is_too_long_or_without_an_end_is_none(
+        self, setup: SetUp, fault: faults.Fault
+    ) -> None:
+        setup.monkeypatch.setattr(check_health, "_TIMEOUT_SECONDS", 1.0)
+        setup.sandbox.faults.plan("unknown", fault)
+        async with asyncio.timeout(20):
+            (found,) = bad(await setup.examine(setup.sandbox.arm.base_url))
+        assert found.check == "deployed app"
+
+    @pytest.mark.parametrize("what", ["nobody", "no URL", "no port", "another service"])
     async def test_no_app_at_the_url_is_named(self, setup: SetUp, what: str) -> None:
-        urls = {"nobody": NOBODY, "no URL": "https://[", "another service": setup.sandbox.identity.base_url}
+        urls = {
+            "nobody": NOBODY,
+            "no URL": "https://[",
+            "no port": "https://localhost:65536",
+            "another service": setup.sandbox.identity.base_url,
+        }
         (found,) = bad(await setup.examine(urls[what]))
         assert found.check == "deployed app"
         assert "az functionapp show" in found.fix

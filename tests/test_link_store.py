@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +323,35 @@ class TestEveryStore:
         assert [await store.exists(), await open_store().exists()] == [True, True]
 
 
+READ_BACK = version_of('W/"1"', None)
+OPERATIONS: dict[str, Callable[[LinkStore], Awaitable[object]]] = {
+    "insert": lambda store: store.insert(link(next_try_at=NOW)),
+    "get": lambda store: store.get(incident_id()),
+    "replace": lambda store: store.replace(link(version=READ_BACK)),
+    "delete": lambda store: store.delete(link(version=READ_BACK)),
+    "known": lambda store: store.known([incident_id()]),
+    "due": lambda store: store.due(incident_id().workspace, now=NOW, limit=10),
+    "expired": lambda store: store.expired(incident_id().workspace, before=NOW, limit=10),
+    "repair": lambda store: store.repair(incident_id().workspace, after=""),
+    "backlog": lambda store: store.backlog(incident_id().workspace),
+    "watermark": lambda store: store.watermark(incident_id().workspace),
+    "move_watermark": lambda store: store.move_watermark(incident_id().workspace, NOW),
+    "last_run": lambda store: store.last_run(),
+    "save_run": lambda store: store.save_run(TimerRun(started_at=NOW, finished_at=NOW)),
+    "check": lambda store: store.check(),
+}
+
+
+LOOK_UP = re.compile(
+    r"SEARCH links USING (?:PRIMARY KEY|(?:COVERING )?INDEX \w+) "
+    r"\((?:incident=\?|incident>\? AND incident<\?|workspace=\?.*)\)"
+)
+
+
+def _in_state(state: LinkState, store: LinkStore) -> Awaitable[object]:
+    return store.in_state(WORKSPACE, state, after="a", limit=10)
+
+
 # SQLite only
 
 
@@ -430,6 +461,30 @@ class TestSqlite:
         rows = query(path, "SELECT next_try_at, state FROM links WHERE next_try_at IS NOT NULL ORDER BY 1")
         assert [datetime.fromisoformat(moment) for moment, _ in rows] == due
         assert query(path, "SELECT state FROM links WHERE next_try_at IS NULL") == [("dead",)]
+
+    @pytest.mark.parametrize("operation", [*OPERATIONS, *(f"in_state {state}" for state in LinkState)])
+    async def test_no_query_looks_at_every_record(
+        self, path: Path, sqlite_store: SqliteLinkStore, operation: str
+    ) -> None:
+        """By SQLite's own plan (https://sqlite.org/eqp.html), where a search without terms is a scan."""
+        stored = await inserted(sqlite_store, link())
+        calls: dict[str, Callable[[LinkStore], Awaitable[object]]] = {
+            **OPERATIONS,
+            "replace": lambda store: store.replace(stored),
+            "delete": lambda store: store.delete(stored),
+        }
+        for state in LinkState:
+            calls[f"in_state {state}"] = partial(_in_state, state)
+        statements: list[str] = []
+        await sqlite_store._file.run(lambda db: db.set_trace_callback(statements.append))
+        await calls[operation](sqlite_store)
+        plans = [
+            step[-1]
+            for statement in statements
+            if not statement.startswith(("BEGIN", "ROLLBACK"))
+            for step in query(path, f"EXPLAIN QUERY PLAN {statement}")
+        ]
+        assert all(LOOK_UP.fullmatch(step) for step in plans if " links" in step), plans
 
     async def test_a_replaced_record_changes_when_it_is_due(
         self, path: Path, sqlite_store: SqliteLinkStore
@@ -690,23 +745,6 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 type Respond = Callable[[asyncio.StreamWriter], Awaitable[None]]
-READ_BACK = version_of('W/"1"', None)
-OPERATIONS: dict[str, Callable[[LinkStore], Awaitable[object]]] = {
-    "insert": lambda store: store.insert(link(next_try_at=NOW)),
-    "get": lambda store: store.get(incident_id()),
-    "replace": lambda store: store.replace(link(version=READ_BACK)),
-    "delete": lambda store: store.delete(link(version=READ_BACK)),
-    "known": lambda store: store.known([incident_id()]),
-    "due": lambda store: store.due(incident_id().workspace, now=NOW, limit=10),
-    "expired": lambda store: store.expired(incident_id().workspace, before=NOW, limit=10),
-    "repair": lambda store: store.repair(incident_id().workspace, after=""),
-    "backlog": lambda store: store.backlog(incident_id().workspace),
-    "watermark": lambda store: store.watermark(incident_id().workspace),
-    "move_watermark": lambda store: store.move_watermark(incident_id().workspace, NOW),
-    "last_run": lambda store: store.last_run(),
-    "save_run": lambda store: store.save_run(TimerRun(started_at=NOW, finished_at=NOW)),
-    "check": lambda store: store.check(),
-}
 
 
 @asynccontextmanager

@@ -12,10 +12,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from contraforce_sentinel.domain.errors import (
     NoTicketYet,
     Upstream,
+    UpstreamBlocked,
     UpstreamConflict,
     UpstreamError,
     UpstreamMalformed,
     UpstreamNotFound,
+    UpstreamOutOfSight,
     UpstreamRejected,
     UpstreamUnauthorized,
     UpstreamUnavailable,
@@ -76,6 +78,7 @@ def dies_after(error: UpstreamError, *, within: timedelta) -> timedelta | None:
 # What a failure leads to. The waits are those of jitter 0.5, which adds and takes nothing.
 
 AT_ONCE = timedelta(0)
+TRIES = 6
 TABLE = {
     **{
         f"{upstream} unavailable": (
@@ -99,7 +102,7 @@ TABLE = {
         UpstreamNotFound("404", upstream=Upstream.CONTRAFORCE, status=404),
         "not-ingested-yet",
         [MINUTE] * 9,
-        30 * MINUTE,
+        DAY,
     ),
     "no ticket yet": (
         NoTicketYet("200", upstream=Upstream.CONTRAFORCE, status=200),
@@ -107,18 +110,30 @@ TABLE = {
         [5 * MINUTE, 10 * MINUTE, 20 * MINUTE, 40 * MINUTE, HOUR, HOUR, HOUR],
         DAY,
     ),
-    "incident is gone": (
+    "incident is not there yet, or not any more": (
         UpstreamNotFound("404", upstream=Upstream.SENTINEL, status=404),
         "incident-gone",
-        [None],
-        AT_ONCE,
+        [MINUTE] * 9,
+        30 * MINUTE,
     ),
-    "workspace is not there": (
-        UpstreamNotFound("404", upstream=Upstream.RESOURCE_MANAGER, status=404),
-        "workspace-not-found",
-        [15 * MINUTE] * 5,
-        None,
-    ),
+    **{
+        f"{upstream} does not show the workspace": (
+            UpstreamOutOfSight("404", upstream=upstream, status=404),
+            "workspace-not-found",
+            [15 * MINUTE] * 5,
+            None,
+        )
+        for upstream in (Upstream.SENTINEL, Upstream.RESOURCE_MANAGER)
+    },
+    **{
+        f"{upstream} finds the workspace locked": (
+            UpstreamBlocked("409", upstream=upstream, status=409),
+            "workspace-blocked",
+            [15 * MINUTE] * 5,
+            None,
+        )
+        for upstream in (Upstream.SENTINEL, Upstream.RESOURCE_MANAGER)
+    },
     "another comment under our id": (
         UpstreamConflict("409", upstream=Upstream.SENTINEL, status=409),
         "comment-conflict",
@@ -202,11 +217,52 @@ def test_the_moment_to_give_up_is_exact(
 ) -> None:
     if not gives_up:
         return
-    failing = claimed().failed(error, now=NOW, jitter=0.5)
+    failing = claimed()
+    for _ in range(TRIES - 1):
+        failing = failing.failed(error, now=NOW, jitter=0.5)
 
     just_before = NOW + gives_up - timedelta(microseconds=1)
     assert failing.failed(error, now=just_before, jitter=0.5).state is LinkState.PENDING
     assert failing.failed(error, now=NOW + gives_up, jitter=0.5).state is LinkState.DEAD
+
+
+def test_what_contraforce_does_not_know_is_asked_for_every_minute_for_half_an_hour_then_every_hour() -> None:
+    """An hour in which ContraForce takes nothing in kills nothing that came in it."""
+    error = UpstreamNotFound("404", upstream=Upstream.CONTRAFORCE, status=404)
+    assert waits(error, times=54) == [*[MINUTE] * 30, *[HOUR] * 24]
+    assert waits(error, times=55)[-1] is None
+
+
+@EVERY_FAILURE
+def test_nothing_is_given_up_before_six_tries_however_long_ago_the_first_was(
+    error: UpstreamError, reason: str, expected: list[timedelta | None], gives_up: timedelta | None
+) -> None:
+    """As of a failure that began on a clock that was a year behind."""
+    if not gives_up:
+        return
+    record = claimed(reason=reason, failures=1, failing_since=NOW - timedelta(days=365))
+    states = []
+    for _ in range(TRIES - 1):
+        record = record.failed(error, now=NOW, jitter=0.5)
+        states.append(record.state)
+    assert states == [*[LinkState.PENDING] * (TRIES - 2), LinkState.DEAD]
+
+
+@EVERY_FAILURE
+def test_a_failure_that_began_ahead_of_now_began_now(
+    error: UpstreamError, reason: str, expected: list[timedelta | None], gives_up: timedelta | None
+) -> None:
+    """As on a clock that was a year ahead: it is given up after its time, and not after a year more."""
+    if not gives_up:
+        return
+    ahead = claimed(reason=reason, failures=1, failing_since=NOW + timedelta(days=365))
+    record = ahead.failed(error, now=NOW, jitter=0.5)
+    assert record.failing_since == NOW
+    assert record.next_try_at is not None
+    assert record.next_try_at <= NOW + HOUR
+    for _ in range(TRIES):
+        record = record.failed(error, now=NOW + gives_up, jitter=0.5)
+    assert record.state is LinkState.DEAD
 
 
 @EVERY_FAILURE
@@ -594,7 +650,7 @@ def test_a_dead_link_that_is_brought_back_is_due_at_once_and_keeps_its_ticket() 
     assert back.is_claimable(NOW + HOUR)
     assert [step.reason for step in back.history] == ["contraforce-rejected", "replayed"]
     owed = claimed().ticketed(TICKET, request_id="r", now=NOW)
-    gone = owed.failed(UpstreamNotFound("404", upstream=Upstream.SENTINEL), now=NOW, jitter=0)
-    assert gone.state is LinkState.DEAD
-    assert gone.revived(now=NOW).state is LinkState.TICKETED
-    assert gone.revived(now=NOW).ticket == TICKET
+    refused = owed.failed(UpstreamRejected("400", upstream=Upstream.SENTINEL), now=NOW, jitter=0)
+    assert refused.state is LinkState.DEAD
+    assert refused.revived(now=NOW).state is LinkState.TICKETED
+    assert refused.revived(now=NOW).ticket == TICKET

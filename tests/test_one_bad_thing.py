@@ -222,7 +222,7 @@ async def test_json_nested_too_deep_in_a_listing_stops_only_that_customers_disco
 async def test_an_incident_of_a_listing_that_cannot_be_read_is_left_out_alone(app: App) -> None:
     incidents = [app.workspace.add_incident() for _ in range(3)]
     shown = [incident.to_rest() for incident in incidents]
-    shown[1]["properties"]["labels"] = [None]
+    shown[1]["properties"]["incidentNumber"] = "many"
     app.sandbox.faults.plan("arm.incidents", faults.json(200, {"value": shown}), times=None)
     await app.reconcile()
     assert [len(incident.comments) for incident in incidents] == [1, 0, 1]
@@ -412,7 +412,8 @@ def test_an_outage_is_one_workspaces_until_three_have_it_and_everybodys_until_on
 
 
 @pytest.mark.parametrize(
-    "reason", ["contraforce-unauthorized", "sentinel-unavailable", "workspace-not-found"]
+    "reason",
+    ["contraforce-unauthorized", "sentinel-unavailable", "workspace-not-found", "workspace-blocked"],
 )
 def test_what_is_one_customers_own_is_never_everybodys(reason: str) -> None:
     outages = Outages()
@@ -420,6 +421,23 @@ def test_what_is_one_customers_own_is_never_everybodys(reason: str) -> None:
         for _ in range(5):
             outages.note(failed(WorkspaceId(OTHER_SUBSCRIPTION, "rg", f"law-{number}"), reason))
     assert not outages.affect(WorkspaceId(OTHER_SUBSCRIPTION, "rg", "law-9"), has_ticket=False)
+
+
+@pytest.mark.parametrize("reason", ["workspace-not-found", "workspace-blocked", "sentinel-unauthorized"])
+def test_a_workspace_that_azure_shuts_is_left_alone_with_its_owed_comments_too(reason: str) -> None:
+    outages, workspace = Outages(), WorkspaceId(OTHER_SUBSCRIPTION, "rg", "law-1")
+    for _ in range(3):
+        assert not outages.affect(workspace, has_ticket=True)
+        outages.note(failed(workspace, reason))
+    assert outages.affect(workspace, has_ticket=True)
+    assert outages.affect(workspace, has_ticket=False)
+
+
+def test_incidents_that_are_not_there_yet_are_no_outage_of_their_workspace() -> None:
+    outages, workspace = Outages(), WorkspaceId(OTHER_SUBSCRIPTION, "rg", "law-1")
+    for _ in range(9):
+        outages.note(failed(workspace, "incident-gone"))
+    assert not outages.affect(workspace, has_ticket=True)
 
 
 async def test_a_turn_that_hangs_lets_its_neighbours_in_the_subscription_go_on() -> None:

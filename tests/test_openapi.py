@@ -18,7 +18,6 @@ from store_fixtures import spoil
 
 from contraforce_sentinel import VERSION
 from contraforce_sentinel.bootstrap import current_app
-from contraforce_sentinel.contraforce.ticket_systems import TICKET_SYSTEMS
 from contraforce_sentinel.domain.errors import NotAnIncident
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.links import LinkState
@@ -177,11 +176,13 @@ DYING: Final = {reason for reason, schedule in every_step() if schedule.give_up_
 }
 WORDS: Final[dict[str, tuple[dict[str, Any], Collection[str]]]] = {
     "codes": (SCHEMAS["Code"], set(Code)),
-    "reasons of a skipped link": (SCHEMAS["SkipReason"], set(Reason) - WAITING - DYING - UNFAILED),
+    "reasons of a skipped link": (
+        SCHEMAS["SkipReason"],
+        (set(Reason) - WAITING - DYING - UNFAILED) | {Reason.INCIDENT_GONE},
+    ),
     "reasons of a pending link": (SCHEMAS["PendingReason"], WAITING | UNFAILED),
     "reasons of a dead link": (SCHEMAS["DeadReason"], DYING),
     "states of a link": (SCHEMAS["LinkRecord"]["properties"]["status"], set(LinkState)),
-    "ticket systems": (SCHEMAS["Ticket"]["properties"]["system"], {system.name for system in TICKET_SYSTEMS}),
 }
 
 

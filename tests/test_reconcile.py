@@ -113,6 +113,70 @@ async def test_a_pending_incident_that_was_closed_meanwhile_is_skipped_by_the_ti
     assert await status(app, incident) == "skipped"
 
 
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_an_incident_that_sentinel_shows_late_is_linked_once_it_does(
+    app: App, clock: Clock, *, is_known: bool
+) -> None:
+    """Announced, and answered 404 for minutes: its own read where a body only names it, its comment else."""
+    incident = app.workspace.add_incident(created=clock() - timedelta(days=3))
+    incident.late = None
+    await app.post(incident if is_known else {"incidentArmId": incident.arm_id})
+    for _ in range(5):
+        clock.forward(minutes=5)
+        await app.reconcile()
+        assert await status(app, incident) == ("ticketed" if is_known else "pending")
+    incident.late = 0
+    clock.forward(minutes=4)
+    await app.reconcile()
+    assert await status(app, incident) == "linked"
+    assert app.sandbox.log.count("contraforce.link") == 1
+
+
+async def test_an_incident_that_is_gone_is_skipped_after_half_an_hour_and_six_tries(
+    app: App, clock: Clock
+) -> None:
+    often, seldom = (app.workspace.add_incident(created=clock() - timedelta(days=3)) for _ in range(2))
+    for incident in (often, seldom):
+        incident.late = None
+        await app.post({"incidentArmId": incident.arm_id})
+    for _ in range(4):
+        await app.post({"incidentArmId": often.arm_id})
+    clock.forward(minutes=31)
+    await app.reconcile()
+    assert [await status(app, incident) for incident in (often, seldom)] == ["skipped", "pending"]
+    record = await app.record(often.name, workspace=often.workspace.arm_id)
+    assert (record.json["reason"], record.json["code"]) == ("incident-gone", None)
+
+
+async def test_an_incident_that_is_gone_with_its_workspace_waits_for_somebody(app: App, clock: Clock) -> None:
+    """A delegation that was lost shows itself as a 404, too: the incident is not at fault."""
+    incident = app.workspace.add_incident(created=clock() - timedelta(days=3))
+    incident.late = None
+    for _ in range(6):
+        await app.post({"incidentArmId": incident.arm_id})
+    clock.forward(minutes=31)
+    app.sandbox.faults.plan("arm.workspace", faults.arm_error(404, "ResourceNotFound"), times=None)
+    await app.reconcile()
+    record = await app.record(incident.name, workspace=incident.workspace.arm_id)
+    assert (record.json["status"], record.json["reason"]) == ("pending", "workspace-not-found")
+
+
+async def test_an_hour_in_which_contraforce_takes_nothing_in_kills_nothing(app: App, clock: Clock) -> None:
+    early = app.workspace.add_incident(created=clock() - timedelta(days=3))
+    app.sandbox.faults.plan("contraforce.link", faults.problem(404, problem_code="NOT_FOUND"), times=None)
+    await app.post(early)
+    for _ in range(12):
+        clock.forward(minutes=5)
+        await app.reconcile()
+    late = app.workspace.add_incident(created=clock() - timedelta(days=3))
+    await app.post(late)
+    assert [await status(app, incident) for incident in (early, late)] == ["pending", "pending"]
+    app.sandbox.faults.clear()
+    clock.forward(minutes=73)
+    await app.reconcile()
+    assert [await status(app, incident) for incident in (early, late)] == ["linked", "linked"]
+
+
 async def test_discovery_reads_every_page_and_then_only_what_is_new(app: App) -> None:
     start = datetime.now(UTC) - timedelta(hours=10)
     for number in range(600):

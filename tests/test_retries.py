@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contraforce_sentinel.domain.errors import (
+    OutOfReach,
     Upstream,
     UpstreamError,
     UpstreamRejected,
@@ -242,6 +243,14 @@ async def test_what_may_have_been_carried_out_is_repeated_if_that_does_no_harm()
 
 
 @pytest.mark.usefixtures("no_backoff")
+async def test_what_this_machine_keeps_from_being_asked_is_not_asked_again() -> None:
+    service = Service(OutOfReach("HTTPS_PROXY", upstream=Upstream.CONTRAFORCE))
+
+    with pytest.raises(OutOfReach):
+        await call(service)
+    assert service.calls == 1
+
+
 async def test_what_was_surely_not_carried_out_is_repeated_in_any_case() -> None:
     service = Service(unavailable(ambiguous=False))
 

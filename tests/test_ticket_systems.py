@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT
+from openapi import DOCUMENT
 from pydantic import ValidationError
 from ticket_examples import EXAMPLES, example, stem
 
@@ -66,6 +68,11 @@ def unnamed(name: str) -> Iterator[str]:
     described = re.search(r"@description\('(.*)'\)\nparam ticketUrlTemplates ", template.read_text())
     if described is None or name not in described[1]:
         yield f"{named(template)}: the description of ticketUrlTemplates does not name {name}"
+    schemas = yaml.safe_load(DOCUMENT.read_text())["components"]["schemas"]
+    if f"`{name}`" not in schemas["Ticket"]["properties"]["system"]["description"]:
+        yield f"{named(DOCUMENT)}: the system of Ticket is never {name}"
+    if name not in (ROOT / "README.md").read_text():
+        yield f"README.md: it does not name {name}"
     rows = [
         (path, line)
         for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))

@@ -168,6 +168,22 @@ async def test_each_failure_of_contraforce_leads_where_the_design_says(app: App,
         assert record["retryAt"] is None
 
 
+# status and code of Resource Manager -> reason, whatever was asked for
+CODES_OF_AZURE = (
+    (404, "SubscriptionNotFound", "workspace-not-found"),
+    (404, "InvalidSubscriptionId", "workspace-not-found"),
+    (400, "InvalidSubscriptionId", "workspace-not-found"),
+    (404, "ResourceGroupNotFound", "workspace-not-found"),
+    (404, "ResourceNotFound", "workspace-not-found"),
+    (404, "ParentResourceNotFound", "workspace-not-found"),
+    (404, "InvalidResourceNamespace", "workspace-not-found"),
+    (404, "SUBSCRIPTIONNOTFOUND", "workspace-not-found"),
+    (409, "ScopeLocked", "workspace-blocked"),
+    (403, "ScopeLocked", "workspace-blocked"),
+    (409, "MissingSubscriptionRegistration", "workspace-blocked"),
+    (409, "ReadOnlyDisabledSubscription", "workspace-blocked"),
+    (403, "ReadOnlyDisabledSubscription", "workspace-blocked"),
+)
 SENTINEL: dict[str, tuple[Fault, str, timedelta | None, int]] = {
     "503": (faults.status(503), "sentinel-unavailable", MINUTE, 4),
     "500": (faults.status(500), "sentinel-unavailable", MINUTE, 4),
@@ -182,7 +198,18 @@ SENTINEL: dict[str, tuple[Fault, str, timedelta | None, int]] = {
     "reset after the work": (faults.reset("after"), "sentinel-unavailable", MINUTE, 4),
     "403": (faults.arm_error(403, "AuthorizationFailed"), "sentinel-unauthorized", QUARTER, 1),
     "401": (faults.arm_error(401, "InvalidAuthenticationToken"), "sentinel-unauthorized", QUARTER, 1),
-    "404, the incident was deleted": (faults.arm_error(404, "NotFound"), "incident-gone", None, 1),
+    "404, not there yet or not any more": (faults.arm_error(404, "NotFound"), "incident-gone", MINUTE, 1),
+    "404 of a gateway": (faults.html(404), "incident-gone", MINUTE, 1),
+    "409 on a comment that is not there": (
+        faults.arm_error(409, "Conflict"),
+        "sentinel-unavailable",
+        MINUTE,
+        1,
+    ),
+    **{
+        f"{status} {code}": (faults.arm_error(status, code), reason, QUARTER, 1)
+        for status, code, reason in CODES_OF_AZURE
+    },
     "400": (faults.arm_error(400, "InvalidComment"), "sentinel-rejected", None, 1),
     "201 that is not about a comment": (faults.json(201, {"x": 1}), "sentinel-unavailable", MINUTE, 1),
     "201 that is not JSON": (faults.not_json(201), "sentinel-unavailable", MINUTE, 1),
@@ -207,6 +234,7 @@ async def test_each_failure_of_the_comment_leads_where_the_design_says(app: App,
         assert 0.8 * wait <= waits <= 1.2 * wait + timedelta(seconds=10)
 
 
+OF_AZURE: tuple[Operation, ...] = ("arm.workspace", "arm.incident")
 BEFORE_THE_TICKET: dict[str, tuple[Operation, Fault, str, int]] = {
     "workspace 503": ("arm.workspace", faults.status(503), "resource-manager-unavailable", 202),
     "workspace 403": (
@@ -216,6 +244,19 @@ BEFORE_THE_TICKET: dict[str, tuple[Operation, Fault, str, int]] = {
         202,
     ),
     "workspace 404": ("arm.workspace", faults.arm_error(404, "NotFound"), "workspace-not-found", 202),
+    "workspace 404 of a gateway": ("arm.workspace", faults.html(404), "workspace-not-found", 202),
+    "workspace in another tenant": (
+        "arm.workspace",
+        faults.arm_error(401, "InvalidAuthenticationTokenTenant"),
+        "resource-manager-unauthorized",
+        202,
+    ),
+    **{
+        f"{operation} {status} {code}": (operation, faults.arm_error(status, code), reason, 202)
+        for operation in OF_AZURE
+        for status, code, reason in CODES_OF_AZURE
+    },
+    "incident 409": ("arm.incident", faults.arm_error(409, "Conflict"), "workspace-blocked", 202),
     "workspace 400": (
         "arm.workspace",
         faults.arm_error(400, "InvalidApiVersionParameter"),
@@ -225,8 +266,8 @@ BEFORE_THE_TICKET: dict[str, tuple[Operation, Fault, str, int]] = {
     "workspace 409, which is not documented": (
         "arm.workspace",
         faults.arm_error(409, "Conflict"),
-        "comment-conflict",
-        422,
+        "workspace-blocked",
+        202,
     ),
     "workspace of another shape": (
         "arm.workspace",
@@ -236,7 +277,7 @@ BEFORE_THE_TICKET: dict[str, tuple[Operation, Fault, str, int]] = {
     ),
     "workspace that is not JSON": ("arm.workspace", faults.html(200), "resource-manager-unavailable", 202),
     "incident 503": ("arm.incident", faults.status(503), "sentinel-unavailable", 202),
-    "incident 404": ("arm.incident", faults.arm_error(404, "NotFound"), "incident-gone", 422),
+    "incident 404": ("arm.incident", faults.arm_error(404, "NotFound"), "incident-gone", 202),
     "incident 403": ("arm.incident", faults.arm_error(403, "Forbidden"), "sentinel-unauthorized", 202),
     "incident without a number": (
         "arm.incident",

@@ -1,4 +1,4 @@
-"""The timer's work over many incidents and many workspaces, beside the SDK's listing alone."""
+"""The timer's work over many incidents and many workspaces, beside the same requests alone."""
 
 from functools import partial
 from typing import Any, Final
@@ -8,7 +8,7 @@ from bench.children import Child
 from bench.figures import Figure, in_turn
 from bench.lab import Lab
 
-CPU_TARGET: Final = 2.0
+CPU_TARGET: Final = 4.0
 GROWTH_TARGET_MB: Final = 40.0
 MS: Final = 1000.0
 

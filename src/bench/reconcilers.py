@@ -1,7 +1,7 @@
 """`python -m bench.reconcilers app | floor`: who lists incidents, each in a process of its own.
 
-The app runs its timer's work over a store in which every listed incident is linked. The floor lists the same
-pages with the same SDK over the same transport, and does nothing with them.
+The app runs its timer's work over a store in which every listed incident is linked. The floor asks for the
+same pages with httpx alone, reads their JSON, and does nothing with it.
 """
 
 import asyncio
@@ -12,11 +12,16 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Final
+
+import httpx
 
 from bench.children import answer_commands
+from contraforce_sentinel.azure.incidents import API_VERSION
+from contraforce_sentinel.azure.resource_manager import READ_SECONDS
 from contraforce_sentinel.azure.sentinel import PAGE_SIZE
 from contraforce_sentinel.bootstrap import App, build
+from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.tickets import Ticket
@@ -66,22 +71,23 @@ async def run_timer(app: App) -> None:
         raise Wrong(report.model_dump_json())
 
 
-async def list_pages(app: App) -> None:
-    """List every workspace's incidents with the SDK alone, as many workspaces at once as the app."""
+async def list_pages(app: App, http: httpx.AsyncClient) -> None:
+    """Ask for every workspace's incidents with httpx alone, as many workspaces at once as the app."""
     since = datetime.now(UTC) - timedelta(hours=24)
+    token = await app.resource_manager.token()
+    query = {
+        "api-version": API_VERSION,
+        "$filter": f"properties/createdTimeUtc ge {since:%Y-%m-%dT%H:%M:%S.%fZ}",
+        "$orderby": "properties/createdTimeUtc asc",
+        "$top": str(PAGE_SIZE),
+    }
 
-    async def one(mapping: Any) -> None:
-        workspace = mapping.workspace
-        client = await app.resource_manager.sentinel(workspace.subscription_id)
-        listed: Any = client.incidents.list(
-            workspace.resource_group,
-            workspace.name,
-            filter=f"properties/createdTimeUtc ge {since:%Y-%m-%dT%H:%M:%S.%fZ}",
-            orderby="properties/createdTimeUtc asc",
-            top=PAGE_SIZE,
-        )
-        async for _ in listed:
-            pass
+    async def one(mapping: Customer) -> None:
+        collection = f"{mapping.workspace.arm_id}/providers/Microsoft.SecurityInsights/incidents"
+        address: str | None = app.resource_manager.address(collection, query)
+        while address:
+            answer = await http.get(address, headers={"Authorization": f"Bearer {token.token}"})
+            address = answer.raise_for_status().json().get("nextLink")
 
     await asyncio.gather(*map(one, app.settings.workspaces))
 
@@ -89,11 +95,9 @@ async def list_pages(app: App) -> None:
 async def main(kind: str) -> None:
     """Answer commands until stdin ends."""
     app = build(Settings.from_environment(os.environ))
-
-    async def run() -> object:
-        return await measured(lambda: run_timer(app) if kind == "app" else list_pages(app))
-
-    await answer_commands(fill=partial(fill, app), run=run)
+    async with httpx.AsyncClient(verify=httpx.create_ssl_context(), timeout=READ_SECONDS) as http:
+        work = partial(run_timer, app) if kind == "app" else partial(list_pages, app, http)
+        await answer_commands(fill=partial(fill, app), run=partial(measured, work))
     await app.close()
 
 

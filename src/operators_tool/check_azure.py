@@ -16,11 +16,13 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contraforce_sentinel.azure.refusals import GRANT
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.errors import (
+    Upstream,
     UpstreamError,
-    UpstreamNotFound,
+    UpstreamOutOfSight,
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
@@ -72,17 +74,20 @@ async def check_identity(app: App, *, is_person: bool) -> Identity:
     try:
         token = await app.resource_manager.token()
     except UpstreamError as error:
-        assign_identity = (
+        fix = (
             "az functionapp identity assign --name <function app> --resource-group <group>"
             " --identities <id of the identity>   (and set AZURE_CLIENT_ID to its client id)"
         )
+        if is_person:
+            fix = "az login --tenant <tenant of the workspaces>"
         if isinstance(error, UpstreamUnavailable):
-            assign_identity = "az functionapp restart --name <function app> --resource-group <group>"
+            restart = "az functionapp restart --name <function app> --resource-group <group>"
+            fix = error.advice or (fix if is_person else restart)
         finding = failed(
             "identity",
             str(error),
             meaning="Without a token nothing in Azure can be read or written: every incident stays pending.",
-            fix="az login --tenant <tenant of the workspaces>" if is_person else assign_identity,
+            fix=fix,
         )
         return Identity(finding, own or "<object id of the identity>", has_token=False)
     seen = "the managed identity gets a token"
@@ -112,12 +117,14 @@ async def check_workspaces(app: App, identity: Identity) -> list[Finding]:
             return await _check_workspace(app, mapping.workspace, error, identity.assignee)
 
     errors = list(await asyncio.gather(*map(resolve, mappings)))
-    if all(isinstance(error, UpstreamUnavailable) for error in errors):
+    unavailable = [error for error in errors if isinstance(error, UpstreamUnavailable)]
+    if len(unavailable) == len(errors):
         unreachable = failed(
             "resource manager",
-            str(errors[0]),
+            str(unavailable[0]),
             meaning="No workspace can be confirmed and no comment written: every incident stays pending.",
-            fix=f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {app.settings.arm_endpoint}"
+            fix=unavailable[0].advice
+            or f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {app.settings.arm_endpoint}"
             "   (ARM_ENDPOINT has to be the cloud's resource manager; network, proxy and CA have to let it)",
         )
         return [unreachable, *_skip(mappings, "the resource manager")]
@@ -139,16 +146,18 @@ async def _check_workspace(
     exists, incidents, comments = _names(workspace)
     grant = assign(ROLE, assignee=assignee, scope=workspace.arm_id)
     if error is not None:
-        if isinstance(error, UpstreamUnauthorized):
-            meaning, fix = "The identity has no role there: its incidents stay pending until it has.", grant
-        elif isinstance(error, UpstreamNotFound):
-            meaning = "WORKSPACES names a workspace that does not exist: its incidents stay pending."
+        if isinstance(error, UpstreamOutOfSight):
+            meaning = "The identity sees no such workspace: its incidents stay pending until it does."
             fix = (
                 f"az monitor log-analytics workspace list --subscription {workspace.subscription_id}"
-                " --query '[].id' --output tsv   (and put the right id into WORKSPACES)"
+                f" --query '[].id' --output tsv   ({error.advice})"
             )
+        elif isinstance(error, UpstreamUnauthorized):
+            meaning = "The identity has no role there: its incidents stay pending until it has."
+            fix = _remedy(error, grant)
         else:
-            meaning, fix = "Whether the workspace exists cannot be told now.", "contraforce-sentinel doctor"
+            meaning = "Whether the workspace exists cannot be told now."
+            fix = error.advice or "contraforce-sentinel doctor"
         return [
             failed(exists, str(error), meaning=meaning, fix=fix),
             skipped(incidents, "the workspace"),
@@ -161,6 +170,11 @@ async def _check_workspace(
     ]
 
 
+def _remedy(error: UpstreamUnauthorized, grant: str) -> str:
+    """Return the command that gives the role, unless another remedy is asked for by the service's code."""
+    return error.advice if error.advice and error.advice != GRANT else grant
+
+
 async def _check_incidents(app: App, workspace: WorkspaceId, check: str, grant: str) -> Finding:
     """Ask for the incidents that are created from now on, as the timer does: none, if they may be read."""
     until = deadline()
@@ -171,10 +185,10 @@ async def _check_incidents(app: App, workspace: WorkspaceId, check: str, grant: 
             await anext(pages, None)
     except UpstreamUnauthorized as error:
         meaning = "Incidents cannot be read: the timer finds none, and a bare incident id cannot be linked."
-        return failed(check, str(error), meaning=meaning, fix=grant)
+        return failed(check, str(error), meaning=meaning, fix=_remedy(error, grant))
     except UpstreamUnavailable as error:
         meaning = "Sentinel does not answer now; the app tries again by itself."
-        return failed(check, str(error), meaning=meaning, fix="contraforce-sentinel doctor")
+        return failed(check, str(error), meaning=meaning, fix=error.advice or "contraforce-sentinel doctor")
     except UpstreamError as error:
         return failed(
             check,
@@ -187,10 +201,11 @@ async def _check_incidents(app: App, workspace: WorkspaceId, check: str, grant: 
 
 
 async def _check_comments(app: App, workspace: WorkspaceId, check: str, grant: str) -> Finding:
-    address = f"{workspace.arm_id}/providers/Microsoft.Authorization/permissions"
+    permissions_of = f"{workspace.arm_id}/providers/Microsoft.Authorization/permissions"
+    address = app.resource_manager.address(permissions_of, {"api-version": _PERMISSIONS_VERSION})
     try:
-        document = await app.resource_manager.get(
-            address, api_version=_PERMISSIONS_VERSION, advice="", until=deadline()
+        document = await app.resource_manager.read(
+            address, upstream=Upstream.RESOURCE_MANAGER, until=deadline()
         )
         permissions = _Permissions.model_validate(document)
     except (UpstreamError, ValidationError) as error:

@@ -73,9 +73,8 @@ def _nobody_gets_in(app: App, error: UpstreamError) -> list[Finding]:
     url = app.settings.contraforce_api_url
     if isinstance(error, UpstreamUnavailable):
         meaning = "ContraForce cannot be reached: no ticket can be linked, every incident stays pending."
-        fix = (
-            f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {url}   (network, proxy and its CA have to let it)"
-        )
+        look = f"curl -sS -o /dev/null -w '%{{http_code}}\\n' {url}"
+        fix = error.advice or f"{look}   (network, proxy and its CA have to let it)"
     else:
         meaning = "Something answers at this address, but it is not the ContraForce v2 API."
         fix = "export CONTRAFORCE_API_URL=https://portal.contraforce.com/api/v2   (or your environment's own)"

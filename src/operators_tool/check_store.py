@@ -47,7 +47,7 @@ async def check(app: App, *, has_token: bool, assignee: str) -> Finding:
             _CHECK,
             str(error),
             meaning="Nothing can be recorded: every delivery is answered with 503; the timer does nothing.",
-            fix=fix_of(error.fault, app.settings, assignee=assignee),
+            fix=error.advice or fix_of(error.fault, app.settings, assignee=assignee),
         )
     return ok(_CHECK, "can be read" if endpoint else "can be read and locked")
 

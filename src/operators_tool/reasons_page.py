@@ -85,8 +85,12 @@ def _told(schedule: Schedule) -> str:
     waits = f"every {_time(schedule.first)}"
     if schedule.longest > schedule.first:
         waits = f"in {_time(schedule.first)}, doubling to {_time(schedule.longest)}"
-    end = f"dead after {_time(schedule.give_up_after)}" if schedule.give_up_after else "without end"
-    return f"{waits}; {end}"
+    if schedule.slow_after is not None:
+        waits += f", after {_time(schedule.slow_after)} every {_time(schedule.slow)}"
+    if schedule.give_up_after is None:
+        return f"{waits}; without end"
+    end = "skipped" if schedule.skips else "dead"
+    return f"{waits}; {end} after {_time(schedule.give_up_after)} and {schedule.tries} tries"
 
 
 def _time(length: timedelta) -> str:

@@ -29,8 +29,10 @@ from operators_tool.render import literal, open_console
 from operators_tool.targets import WrongArgument
 from operators_tool.terminal import interrupt_at_signals, leave_at_ctrl_c
 
-# What no record keeps and nobody else tells: an incident left out, and a ticket that only the log knows.
-_TOLD_EVENTS: Final = frozenset({"discovery.unreadable", "record.unreadable", "ticket.not-recorded"})
+# What no record keeps and nobody else tells: incidents left out, and a ticket that only the log knows.
+_TOLD_EVENTS: Final = frozenset(
+    {"discovery.cut-short", "discovery.unreadable", "record.unreadable", "ticket.not-recorded"}
+)
 
 
 class _Told(logging.Handler):

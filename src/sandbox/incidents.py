@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 from uuid import uuid4
 
 from sandbox import triggers
 from sandbox.bodies import JsonObject, trimmed_time, utc_now
 from sandbox.contraforce import ContraForce, IncidentKey
+from sandbox.paging import Listing
 from sandbox.ticket_systems.model import Ticket
+
+VERSION: Final = "2025-09-01"
+NEW: Final = frozenset({"providerName", "providerIncidentId"})
+"""What older versions of the API do not show."""
 
 Severity = Literal["Informational", "Low", "Medium", "High"]
 Status = Literal["New", "Active", "Closed"]
@@ -31,8 +36,8 @@ class StoredComment:
     modified: datetime = field(default_factory=utc_now)
     etag: str = field(default_factory=new_etag)
 
-    def to_rest(self) -> JsonObject:
-        """Return the resource as REST shows it."""
+    def to_rest(self, _: str = VERSION) -> JsonObject:
+        """Return the resource as REST shows it, in every version of the API."""
         author = {
             "objectId": "aaaaaaaa-0000-4000-8000-000000000001",
             "email": None,
@@ -57,7 +62,11 @@ class StoredComment:
 
 @dataclass(slots=True, eq=False)
 class SandboxIncident:
-    """An incident; tests change its fields as an analyst would. `comments_by_name` has lower-case names."""
+    """An incident; tests change its fields as an analyst would. `comments_by_name` has lower-case names.
+
+    `odd` is what REST shows instead of these properties: a date of another form, null, anything. `late`: so
+    many requests for it, or for its comments, are still answered 404 although lists show it; None: all.
+    """
 
     workspace: "SandboxWorkspace"
     name: str
@@ -68,6 +77,12 @@ class SandboxIncident:
     labels: list[str]
     created: datetime
     provider: str = "Azure Sentinel"
+    changed: datetime | None = None
+    classification: str | None = None
+    classification_reason: str | None = None
+    classification_comment: str | None = None
+    odd: JsonObject = field(default_factory=dict)
+    late: int | None = 0
     etag: str = field(default_factory=new_etag)
     comments_by_name: dict[str, StoredComment] = field(default_factory=dict)
 
@@ -112,6 +127,13 @@ class SandboxIncident:
         """Lift `withhold_ticket`: the next link call gets a ticket."""
         self.workspace.contraforce.without_ticket.lift(self.key)
 
+    def is_late(self) -> bool:
+        """Whether a request for it is still answered 404; it counts."""
+        if self.late is None or self.late == 0:
+            return self.late is None
+        self.late -= 1
+        return True
+
     def delete(self) -> None:
         """Remove the incident from Sentinel, with its comments."""
         del self.workspace.incidents[self.name.lower()]
@@ -128,15 +150,18 @@ class SandboxIncident:
         """Return the properties that REST and the trigger have in common."""
         return triggers.properties(self)
 
-    def to_rest(self) -> JsonObject:
-        """Return the resource as REST shows it."""
+    def to_rest(self, version: str = VERSION) -> JsonObject:
+        """Return the resource as REST shows it in a version of the API."""
+        properties = self.properties()
+        if version != VERSION:
+            properties = {name: value for name, value in properties.items() if name not in NEW}
         kind = "Microsoft.SecurityInsights/incidents"
         return {
             "id": self.arm_id,
             "name": self.name,
             "type": kind,
             "etag": self.etag,
-            "properties": self.properties(),
+            "properties": {**properties, **self.odd},
         }
 
 
@@ -145,7 +170,7 @@ class SandboxWorkspace:
     """A Log Analytics workspace with Sentinel on it, and the ContraForce workspace that belongs to it.
 
     `second_put` is the answer to a PUT without etag on a comment that exists, which Microsoft does not
-    document. `incidents` has lower-case names.
+    document. `incidents` has lower-case names. `listing` says what is odd about lists of them.
     """
 
     contraforce: ContraForce = field(repr=False)
@@ -157,6 +182,7 @@ class SandboxWorkspace:
     customer_id: str = field(default_factory=lambda: str(uuid4()))
     contraforce_id: str = field(default_factory=lambda: str(uuid4()))
     second_put: Literal[200, 409] = 200
+    listing: Listing = field(default_factory=Listing)
     incidents: dict[str, SandboxIncident] = field(default_factory=dict, repr=False)
 
     @property

@@ -4,15 +4,16 @@ https://learn.microsoft.com/rest/api/securityinsights/
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NoReturn
 from urllib.parse import quote
 
-from sandbox.bodies import JsonObject, arm_error_body, utc_now
+from sandbox.bodies import arm_error_body, utc_now
 from sandbox.identity import ManagedIdentity
-from sandbox.incidents import SandboxIncident, SandboxWorkspace, StoredComment, new_etag
+from sandbox.incidents import VERSION, SandboxIncident, SandboxWorkspace, StoredComment, new_etag
 from sandbox.limits import Metered, SentinelLimits
-from sandbox.paging import BadQueryError, created_filter, is_newest_first, number_filter, page
+from sandbox.paging import BadQueryError, Listing, created_filter, is_newest_first, number_filter, page
+from sandbox.refusals import REFUSALS, applies, missing
 from sandbox.requestlog import LoggedRequest
 from sandbox.service import Answer, RefusedError, Route, StandIn
 
@@ -26,6 +27,9 @@ PERMISSIONS: Final = WORKSPACE + r"/providers/Microsoft\.Authorization/permissio
 ROLE: Final = WORKSPACE + r"/providers/Microsoft\.Authorization/roleAssignments/(?P<assignment>[^/]+)"
 INCIDENTS: Final = WORKSPACE + r"/providers/Microsoft\.SecurityInsights/incidents"
 COMMENTS: Final = INCIDENTS + "/(?P<incident>[^/]+)/comments"
+
+VERSIONS: Final = frozenset({VERSION, "2021-10-01"})
+"""Of Sentinel's API, those that the product uses: REST, and the SDK for comments."""
 
 # Of Microsoft Sentinel Responder, what concerns the operations here; what the role lacks, by operation.
 RESPONDER: Final = (
@@ -47,14 +51,16 @@ class ResourceManager(StandIn):
     """Everything behind one ARM endpoint, open to tests.
 
     `workspaces`: lower-case ARM id → workspace. `forbidden`: subscription ids, workspace names or ARM ids
-    that no identity has a role on, or operation names that its role lacks. `limits`: Sentinel's rate limits,
-    off while None. `audiences`: resources that a token may be for, with or without a final slash.
+    that no identity has a role on, or operation names that its role lacks. `refused`: the same places → the
+    code of `refusals` that holds there. `limits`: Sentinel's rate limits, off while None. `audiences`:
+    resources that a token may be for, with or without a final slash.
     """
 
     def __init__(self, identity: ManagedIdentity) -> None:
         super().__init__()
         self.workspaces: dict[str, SandboxWorkspace] = {}
         self.forbidden: set[str] = set()
+        self.refused: dict[str, str] = {}
         self.limits: SentinelLimits | None = None
         self.audiences: set[str] = set()
         self._identity = identity
@@ -80,7 +86,7 @@ class ResourceManager(StandIn):
         return Answer(200, self._workspace(request, groups).to_rest())
 
     def _get_incident(self, request: LoggedRequest, groups: Groups) -> Answer:
-        return Answer(200, self._incident(request, groups).to_rest())
+        return Answer(200, self._incident(request, groups).to_rest(request.query["api-version"]))
 
     def _list_permissions(self, request: LoggedRequest, groups: Groups) -> Answer:
         self._workspace(request, groups)
@@ -114,12 +120,12 @@ class ResourceManager(StandIn):
             if wanted(incident.created) and number in {None, incident.number}
         ]
         incidents.sort(key=lambda incident: incident.created, reverse=newest_first)
-        return self._page(request, incidents)
+        return self._page(request, incidents, workspace.listing)
 
     def _list_comments(self, request: LoggedRequest, groups: Groups) -> Answer:
         incident = self._incident(request, groups)
         self._take(incident, "comment GET")
-        return self._page(request, incident.comments)
+        return self._page(request, incident.comments, incident.workspace.listing)
 
     def _get_comment(self, request: LoggedRequest, groups: Groups) -> Answer:
         incident = self._incident(request, groups)
@@ -143,24 +149,32 @@ class ResourceManager(StandIn):
         incident.comments_by_name[name.lower()] = comment
         return Answer(201, comment.to_rest())
 
-    def _page(self, request: LoggedRequest, items: Sequence[SandboxIncident | StoredComment]) -> Answer:
+    def _page(
+        self, request: LoggedRequest, items: Sequence[SandboxIncident | StoredComment], listing: Listing
+    ) -> Answer:
         try:
-            part, next_link = page(items, request.query, f"{self.base_url}{quote(request.path)}")
+            part, links = page(items, request.query, f"{self.base_url}{quote(request.path)}", listing)
         except BadQueryError as error:
             _refuse(400, "BadRequest", str(error))
-        body: JsonObject = {"value": [item.to_rest() for item in part]}
-        return Answer(200, body if next_link is None else {**body, "nextLink": next_link})
+        version = request.query["api-version"]
+        return Answer(200, {"value": [item.to_rest(version) for item in part], **links})
 
     def _workspace(self, request: LoggedRequest, groups: Groups) -> SandboxWorkspace:
         self._authenticate(request)
         if not request.query.get("api-version"):
             _refuse(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
+        if (
+            "/microsoft.securityinsights/" in request.path.lower()
+            and request.query["api-version"] not in VERSIONS
+        ):
+            _refuse(400, "NoRegisteredProviderFound", "No registered resource provider for this api-version.")
         subscription, group, name = groups["subscription"], groups["group"], groups["workspace"]
         arm_id = (
             f"/subscriptions/{subscription}/resourceGroups/{group}"
             f"/providers/Microsoft.OperationalInsights/workspaces/{name}"
         )
         places = {subscription.lower(), name.lower(), arm_id.lower(), request.operation.lower()}
+        self._refuse_by_code(request, places)
         if places & {place.lower() for place in self.forbidden}:
             message = (
                 f"The client does not have authorization to perform '{request.operation}' over '{arm_id}'."
@@ -168,12 +182,20 @@ class ResourceManager(StandIn):
             _refuse(403, "AuthorizationFailed", message)
         workspace = self.workspaces.get(arm_id.lower())
         if workspace is None:
-            _refuse(404, "ResourceNotFound", f"The Resource '{name}' under '{group}' was not found.")
+            code = missing(arm_id, self.workspaces)
+            _refuse(404, code, f"The Resource '{name}' under '{group}' was not found.")
         return workspace
+
+    def _refuse_by_code(self, request: LoggedRequest, places: Collection[str]) -> None:
+        of_sentinel = "/microsoft.securityinsights/" in request.path.lower()
+        for place, code in self.refused.items():
+            is_write = request.method != "GET"
+            if place.lower() in places and applies(code, is_of_sentinel=of_sentinel, is_write=is_write):
+                _refuse(REFUSALS[code].status, code, f"'{request.operation}' is refused at '{place}'.")
 
     def _incident(self, request: LoggedRequest, groups: Groups) -> SandboxIncident:
         incident = self._workspace(request, groups).incidents.get(groups["incident"].lower())
-        if incident is None:
+        if incident is None or incident.is_late():
             _refuse(404, "NotFound", f"Incident '{groups['incident']}' was not found.")
         return incident
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # incidents.py imports this module
     from sandbox.incidents import SandboxIncident, SandboxWorkspace
 
 XDR: Final = "Microsoft XDR"
+TENANT: Final = "66666666-7777-4888-8999-000000000000"
 PERSON: Final = "jane.doe"
 """An account in every full trigger body: personal data that must not get into a log."""
 
@@ -70,17 +71,25 @@ def properties(incident: SandboxIncident) -> JsonObject:
     created = trimmed_time(incident.created)
     is_xdr = incident.provider == XDR
     provider_id = str(45_000 + incident.number if is_xdr else incident.number)
-    provider_url = {"providerIncidentUrl": f"https://security.microsoft.com/incidents/{provider_id}"}
+    provider_url = {
+        "providerIncidentUrl": f"https://security.microsoft.com/incidents/{provider_id}?tid={TENANT}"
+    }
+    classification = {
+        "classification": incident.classification,
+        "classificationReason": incident.classification_reason,
+        "classificationComment": incident.classification_comment,
+    }
     return {
         "title": incident.title,
         **({} if is_xdr else {"description": f"Description of {incident.title}"}),
         "severity": incident.severity,
         "status": incident.status,
+        **({name: text for name, text in classification.items() if text is not None}),
         "owner": dict.fromkeys(("objectId", "email", "assignedTo", "userPrincipalName")),
         "labels": _labels(incident),
         "firstActivityTimeUtc": created,
         "lastActivityTimeUtc": created,
-        "lastModifiedTimeUtc": created,
+        "lastModifiedTimeUtc": trimmed_time(incident.changed or incident.created),
         "createdTimeUtc": created,
         "incidentNumber": incident.number,
         "additionalData": {

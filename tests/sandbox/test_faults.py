@@ -74,6 +74,29 @@ async def test_aiohttp_sends_a_put_twice_before_the_sdk_sees_a_reset(
     assert len(incident.comments) == comments
 
 
+@pytest.mark.parametrize("layers", [1, 2])
+async def test_a_bomb_is_small_until_it_is_unpacked(
+    sandbox: Sandbox, web: httpx.AsyncClient, layers: int
+) -> None:
+    sandbox.faults.plan("contraforce.link", faults.bomb(4, layers=layers))
+    answer = await link(sandbox, web, sandbox.add_workspace().add_incident())
+    assert len(answer.content) == 4 * 2**20
+    assert answer.num_bytes_downloaded < 5000
+    assert sandbox.contraforce.created == []
+
+
+@pytest.mark.parametrize("what", ["headers", "hints", "body"])
+async def test_an_endless_answer_comes_after_the_work_and_goes_on(
+    sandbox: Sandbox, web: httpx.AsyncClient, what: Literal["headers", "hints", "body"]
+) -> None:
+    web.timeout = httpx.Timeout(5)
+    sandbox.faults.plan("contraforce.link", faults.endless(what))
+    with pytest.raises((TimeoutError, httpx.RemoteProtocolError)):  # httpx collects headers up to 100 KB
+        async with asyncio.timeout(0.3):
+            await link(sandbox, web, sandbox.add_workspace().add_incident())
+    assert len(sandbox.contraforce.created) == 1
+
+
 @pytest.mark.parametrize(
     ("fault", "error"),
     [

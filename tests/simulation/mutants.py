@@ -121,16 +121,39 @@ BUGS: Final = (
     ),
     Bug(
         "a table's record is written without its ETag",
-        "stores/tables.py",
-        "mode=UpdateMode.REPLACE, **_unchanged(etag))\n        if stored",
-        "mode=UpdateMode.REPLACE)\n        if stored",
+        "stores/table_writes.py",
+        'condition = {} if etag is None else {"mode": UpdateMode.REPLACE, **unchanged(etag)}',
+        'condition = {} if etag is None else {"mode": UpdateMode.REPLACE}',
         store="tables",
     ),
     Bug(
         "a row of the index is left behind",
-        "stores/tables.py",
-        'for operation, row in (("delete", old_row), ("upsert", new_row))',
-        'for operation, row in (("upsert", new_row),)',
+        "stores/table_writes.py",
+        "        if old_row and new_row != old_row:\n",
+        "        if False:\n",
+        store="tables",
+    ),
+    Bug(
+        "rows of the index that are nobody's stay",
+        "stores/table_index.py",
+        "        await self._reads.in_batches(self._remove, wrong)\n",
+        "",
+        store="tables",
+    ),
+    Bug(
+        "a record that lacks its row of the index does not get it",
+        "stores/table_index.py",
+        "        await self._put_missing(workspace_id, records)\n",
+        "",
+        store="tables",
+    ),
+    Bug(
+        "a record whose row of the index is gone cannot be changed",
+        "stores/table_writes.py",
+        """            if operations[-1][0] != "delete" or not _is_still(found, etag):
+                return None
+""",
+        "            return None\n",
         store="tables",
     ),
     Bug(

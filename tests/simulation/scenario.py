@@ -11,6 +11,7 @@ from truth import PLANTED_TITLE, Case, World
 from virtual_time import wall
 
 from sandbox import TICKET_SYSTEMS, SandboxIncident, SandboxWorkspace
+from sandbox.bodies import trimmed_time
 from sandbox.incidents import Severity
 
 type _Change = Literal["close", "delete", "raise"]
@@ -72,6 +73,7 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     plan = FaultPlan(rng, seed=world.seed, until=until, workspaces=workspaces)
     if is_long:
         plan.stretch()
+    _make_odd(world)
     return scenario, plan
 
 
@@ -136,6 +138,20 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
         _forge(rng, world, scenario, case)
     if rng.random() < 0.2:
         _change(rng, scenario, case)
+
+
+def _make_odd(world: World) -> None:
+    """Give some lists empty pages, and some incidents odd dates; their dice are their own."""
+    rng = Random(f"oddities {world.seed}")  # noqa: S311
+    for workspace in world.workspaces:
+        workspace.listing.empty_pages = rng.choice((0, 0, 1, 2))
+        workspace.listing.end = rng.choice(("missing", "null", "empty"))
+    for case in world.cases.values():
+        if rng.random() < 0.3:
+            without_zone = trimmed_time(case.facts.created).removesuffix("Z")
+            dates = (without_zone, "0001-01-01T00:00:00", "9999-12-31T23:59:59", "yesterday", None, 7)
+            fields = ("createdTimeUtc", "lastModifiedTimeUtc", "firstActivityTimeUtc", "lastActivityTimeUtc")
+            case.facts.odd = {field: rng.choice(dates) for field in rng.sample(fields, rng.randint(1, 4))}
 
 
 def _deliver(rng: Random, scenario: Scenario, case: Case) -> None:

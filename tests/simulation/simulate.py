@@ -12,6 +12,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from math import inf
 from random import Random
 from typing import Any, Final, Literal
 from unittest.mock import patch
@@ -20,6 +21,7 @@ import httpx
 from faultplan import HOUR, FaultPlan
 from final import check_the_end, is_settled
 from instances import Instance, Machine, secrets
+from jumps import draw_jump
 from scenario import Change, Posting, Scenario, apply_change, draw_scenario
 from surprises import spoil
 from truth import PLANTED_TITLE, Violation, World
@@ -98,6 +100,8 @@ class _Simulation:
             for change in scenario.changes:
                 self._background(self._analyst(change))
             self._background(self._spoil())
+            self._background(self._set_a_clock())
+            self._background(self._tamper())
             surprised = self._machine.surprises.after_ticket(contraforce._linked_ticket)
             with patch.object(contraforce, "_linked_ticket", surprised):
                 await self._until_the_end()
@@ -132,6 +136,35 @@ class _Simulation:
             self._world.note(f"the record of {case.label} is spoilt")
             self._world.stored.pop(case.key)
             await spoil(self._machine.store, case)
+
+    async def _set_a_clock(self) -> None:
+        """Let one instance's clock be wrong for a while, in some worlds."""
+        offsets = self._scenario.offsets
+        jump = draw_jump(self._world, until=self._scenario.faults_until, slots=len(offsets))
+        if jump is None:
+            return
+        for moment, seconds in ((jump.start, jump.seconds), (jump.end, -jump.seconds)):
+            await asyncio.sleep(moment - self._world.now)
+            self._world.clocks_were_wrong = True
+            self._world.note(f"the clock of p{jump.slot} is set {seconds:.0f} s ahead")
+            offsets[jump.slot] += seconds
+            if (instance := self._instances.get(jump.slot)) is not None:
+                instance.offset += seconds
+
+    async def _tamper(self) -> None:
+        """Lose and invent index rows, in some worlds; once the faults are over, a new day begins."""
+        surprises = self._machine.surprises
+        if surprises.tampers_at is None or self._machine.is_store_shared:
+            return
+        await asyncio.sleep(surprises.tampers_at)
+        self._world.note("index rows are lost, and some are nobody's")
+        self._world.disturbed_at = inf
+        surprises.tamper()
+        await asyncio.sleep(self._scenario.faults_until - self._world.now)
+        while any(instance.is_reconciling for instance in self._instances.values()):  # noqa: ASYNC110
+            await asyncio.sleep(1)
+        surprises.begin_a_day()
+        self._world.disturbed_at = self._world.now
 
     def _open_undisturbed(self) -> LinkStore:
         """Return a store over the world's tables that no fault reaches, to look into them."""

@@ -1,4 +1,4 @@
-"""Exceptions that nobody foresaw, from every port of the app, before an effect and after it; spoilt records.
+"""Exceptions that nobody foresaw, before and after a call of every port; spoilt records; lost index rows.
 
 Their dice are their own: a world is the same with and without them, up to the first.
 """
@@ -11,15 +11,19 @@ from uuid import uuid4
 from azure.data.tables import UpdateMode
 from referee import Referee
 from truth import PLANTED_TITLE, Case, World
+from virtual_time import wall
 
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.stores.entities import key, link_row
+from contraforce_sentinel.stores.entities import key, link_row, to_text
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
 from contraforce_sentinel.telemetry import events as telemetry
 
 AT_RISK: Final = "surprised after a success of tickets/link"
+
+
+_LAST_RUN: Final = ("timer", "last-run")
 
 
 class Surprise(Exception):
@@ -39,6 +43,31 @@ class Surprises:
         self._until = until
         self._rate = rng.choice((0.0, 0.0, 0.0, 0.01, 0.05, 0.15))
         self.spoils_at = rng.uniform(0, until) if rng.random() < 0.25 else None
+
+        rows = Random(f"index rows {world.seed}")  # noqa: S311 - of their own, too
+        self.tampers_at = rows.uniform(0, until) if rows.random() < 0.15 else None
+        self._rows = rows
+
+    def tamper(self) -> None:
+        """Take index rows away, and put some that nobody has asked for, as a restored backup may."""
+        for table in self._world.tables.tables.values():
+            records = [key for key in table.order if key[1].startswith("link-")]
+            with table.changing():
+                for key in table.order:
+                    if key[1].startswith(("due-", "dead-")) and self._rows.random() < 0.5:
+                        table.delete(key, "*")
+                for place, row in self._rows.sample(records, min(2, len(records))):
+                    name = row.removeprefix("link-")
+                    moment = to_text(wall(self._world.now + self._rows.uniform(-3600, 3600)))
+                    for orphan in (f"due-{moment}-{name}", f"due-{moment}-gone", f"dead-{name}"):
+                        table.replace((place, orphan), {}, None)
+
+    def begin_a_day(self) -> None:
+        """Let the next run of the timer be the first one of its day."""
+        for table in self._world.tables.tables.values():
+            with table.changing():
+                table.replace(_LAST_RUN, {}, None)
+                table.delete(_LAST_RUN, "*")
 
     def strikes(self) -> bool:
         """Whether one comes now."""

@@ -83,8 +83,10 @@ class World:
         self.workspaces: list[SandboxWorkspace] = []
         self.cases: dict[str, Case] = {}
         self.second_ticket = False
+        self.clocks_were_wrong = False
         self.page_size = 2
         self.stored: dict[str, Link] = {}
+        self.disturbed_at = 0.0
         self.violations: list[Violation] = []
         self.trace: list[str] = []
 

@@ -6,13 +6,13 @@ https://learn.microsoft.com/azure/azure-resource-manager/management/request-limi
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
+import httpx
 from azure.core import AsyncPipelineClient
 from azure.core.credentials import AccessToken
 from azure.core.credentials_async import AsyncTokenCredential
@@ -35,18 +35,14 @@ from azure.mgmt.core.policies import AsyncARMChallengeAuthenticationPolicy
 
 from contraforce_sentinel import VERSION
 from contraforce_sentinel.azure.identity import MISREAD, Identity
+from contraforce_sentinel.azure.refusals import refusal
 from contraforce_sentinel.domain.errors import (
     Upstream,
-    UpstreamConflict,
     UpstreamError,
     UpstreamMalformed,
-    UpstreamNotFound,
-    UpstreamRejected,
-    UpstreamUnauthorized,
-    UpstreamUnavailable,
 )
 from contraforce_sentinel.transport.failures import no_answer
-from contraforce_sentinel.transport.retries import call_with_retries, parse_retry_after
+from contraforce_sentinel.transport.retries import call_with_retries
 
 if TYPE_CHECKING:
     from azure.mgmt.securityinsight.aio import SecurityInsights
@@ -54,13 +50,6 @@ if TYPE_CHECKING:
 READ_SECONDS: Final = 15.0
 _SDK: Final = "azure.mgmt.securityinsight.aio"
 _USER_AGENT: Final = f"contraforce-sentinel/{VERSION}"
-_KINDS: Final[dict[int, type[UpstreamError]]] = {
-    HTTPStatus.UNAUTHORIZED: UpstreamUnauthorized,
-    HTTPStatus.FORBIDDEN: UpstreamUnauthorized,
-    HTTPStatus.NOT_FOUND: UpstreamNotFound,
-    HTTPStatus.CONFLICT: UpstreamConflict,
-    HTTPStatus.BAD_REQUEST: UpstreamRejected,
-}
 
 
 class ResourceManager:
@@ -88,7 +77,7 @@ class ResourceManager:
             policies=[
                 RequestIdPolicy(),
                 UserAgentPolicy(base_user_agent=_USER_AGENT),
-                ContentDecodePolicy(),
+                _DecodeSuccesses(),
                 AsyncARMChallengeAuthenticationPolicy(self._credential, self._scope),
                 DistributedTracingPolicy(),
             ],
@@ -126,32 +115,43 @@ class ResourceManager:
         """Return a token for this endpoint. Raises `UpstreamError` of the identity."""
         return await self._credential.get_token(self._scope)
 
-    async def get(self, arm_id: str, *, api_version: str, advice: str, until: float) -> object:
-        """Return a resource as JSON. Raises `UpstreamError`."""
-        url = f"{self._endpoint}{quote(arm_id, safe='/')}"
-        request = HttpRequest("GET", url, params={"api-version": api_version})
+    def address(self, arm_id: str, query: Mapping[str, str]) -> str:
+        """Return where a resource is asked for."""
+        return f"{self._endpoint}{quote(arm_id, safe='/')}?{urlencode(query, safe='$', quote_via=quote)}"
+
+    def own_address(self, link: object) -> str | None:
+        """Return the address that a link means, None for one that may not be asked: it would get the token.
+
+        It is read as it will be by who sends the request. Raises nothing.
+        """
+        try:
+            found, own = httpx.URL(link if isinstance(link, str) else ""), httpx.URL(self._endpoint)
+        except httpx.InvalidURL:
+            return None
+        is_own = (found.scheme, found.host, found.port) == (own.scheme, own.host, own.port)
+        return str(found) if is_own and not found.userinfo else None
+
+    async def read(self, address: str, *, upstream: Upstream, until: float) -> object:
+        """Return what is at an address of this endpoint, as JSON. Raises `UpstreamError`."""
+        request = HttpRequest("GET", address)
 
         async def send() -> object:
-            response = await self._arm.send_request(request)
+            # "stream": the policies leave the answer to us, else its JSON would be read twice
+            response = await self._arm.send_request(request, stream=True)
             response.raise_for_status()
             return response.json()
 
-        return await self.call(send, upstream=Upstream.RESOURCE_MANAGER, advice=advice, until=until)
+        return await self.call(send, upstream=upstream, until=until)
 
-    async def call[T](
-        self, request: Callable[[], Awaitable[T]], *, upstream: Upstream, advice: str, until: float
-    ) -> T:
-        """Await one idempotent request of an Azure SDK, with retries. Raises `UpstreamError`.
-
-        `advice` says what to grant when the service answers 401 or 403.
-        """
+    async def call[T](self, request: Callable[[], Awaitable[T]], *, upstream: Upstream, until: float) -> T:
+        """Await one idempotent request of an Azure SDK, with retries. Raises `UpstreamError`."""
 
         async def once() -> T:
             await self._credential.get_token(self._scope)
             try:
                 return await request()
             except AzureError as error:
-                raise _translate(error, upstream=upstream, advice=advice) from error
+                raise _translate(error, upstream=upstream) from error
             except MISREAD as error:
                 # what the SDK's deserializer raises for JSON of another shape, or nested too deep
                 raise UpstreamMalformed("an answer of an unknown shape", upstream=upstream) from error
@@ -164,7 +164,7 @@ class ResourceManager:
         await self._transport.close()
 
 
-def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> UpstreamError:
+def _translate(error: AzureError, *, upstream: Upstream) -> UpstreamError:
     """Say in our words what an SDK's error means; its own message may quote the incident."""
     response: Any = error.response if isinstance(error, HttpResponseError) else None
     if response is None:
@@ -172,15 +172,14 @@ def _translate(error: AzureError, *, upstream: Upstream, advice: str) -> Upstrea
     status = int(response.status_code)
     if isinstance(error, DecodeError) and status < HTTPStatus.BAD_REQUEST:
         return UpstreamMalformed(f"status {status} without JSON", upstream=upstream, status=status)
-    code = getattr(getattr(error, "error", None), "code", None)
-    code = code if isinstance(code, str) and code.isidentifier() and len(code) <= 100 else None  # noqa: PLR2004
-    wait = parse_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC))
-    kind = _KINDS.get(status, UpstreamUnavailable)
-    return kind(
-        f"status {status}{f' {code}' if code else ''}",
-        upstream=upstream,
-        status=status,
-        code=code,
-        retry_after_seconds=wait if kind is UpstreamUnavailable else None,
-        advice=advice if kind is UpstreamUnauthorized else None,
-    )
+    return refusal(response, upstream=upstream)
+
+
+class _DecodeSuccesses(ContentDecodePolicy):
+    """An error is an error whatever its body is: the policy would raise what says nothing of its status."""
+
+    def on_response(self, request: Any, response: Any) -> None:
+        if response.http_response.status_code < HTTPStatus.BAD_REQUEST:
+            super().on_response(request, response)
+        else:
+            response.context[self.CONTEXT_NAME] = None

@@ -5,11 +5,14 @@ exceptions stay inside.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
+from contraforce_sentinel.azure.incidents import API_VERSION, read_incident, read_listed
+from contraforce_sentinel.azure.lists import pages
 from contraforce_sentinel.azure.pacing import Pace
 from contraforce_sentinel.azure.resource_manager import ResourceManager
 from contraforce_sentinel.domain.comments import is_our_comment
@@ -21,16 +24,11 @@ from contraforce_sentinel.domain.errors import (
     UpstreamUnavailable,
     in_our_words,
 )
-from contraforce_sentinel.domain.incidents import Incident, IncidentId, WorkspaceId, is_incident_name
+from contraforce_sentinel.domain.incidents import Incident, IncidentId, WorkspaceId
 from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.telemetry.events import event
-from contraforce_sentinel.transport.retries import deadline
-
-if TYPE_CHECKING:
-    from azure.mgmt.securityinsight.models import Incident as SdkIncident
 
 PAGE_SIZE: Final = 250
-_ADVICE: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
 
 
 class Sentinel:
@@ -46,14 +44,9 @@ class Sentinel:
 
     async def get_incident(self, incident_id: IncidentId, *, until: float) -> Incident:
         """Read an incident. Raises `UpstreamError`; `UpstreamNotFound` if it is gone."""
-        workspace = incident_id.workspace
-        incidents = (await self._resource_manager.sentinel(workspace.subscription_id)).incidents
-
-        async def get() -> Incident:
-            found = await incidents.get(workspace.resource_group, workspace.name, incident_id.name)
-            return _incident(incident_id, found)
-
-        return await self._resource_manager.call(get, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until)
+        address = self._resource_manager.address(incident_id.arm_id, {"api-version": API_VERSION})
+        document = await self._resource_manager.read(address, upstream=Upstream.SENTINEL, until=until)
+        return read_incident(incident_id, document)
 
     async def list_incidents(
         self, workspace_id: WorkspaceId, *, since: datetime, until: float
@@ -62,53 +55,38 @@ class Sentinel:
 
         An incident that cannot be read is left out, with an event: it must not hold back the others.
         """
-        client = await self._resource_manager.sentinel(workspace_id.subscription_id)
-        # the SDK says that it yields lists of incidents; it yields incidents
-        listed: Any = client.incidents.list(
-            workspace_id.resource_group,
-            workspace_id.name,
-            filter=f"properties/createdTimeUtc ge {since.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
-            orderby="properties/createdTimeUtc asc",
-            top=PAGE_SIZE,
-        )
-        pages = listed.by_page()
-
-        async def next_page() -> list[Incident] | None:
-            try:
-                page = await anext(pages)
-            except StopAsyncIteration:
-                return None
-            read = [_listed_incident(workspace_id, found) async for found in page]
-            return [incident for incident in read if incident is not None]
-
-        while (
-            page := await self._resource_manager.call(
-                next_page, upstream=Upstream.SENTINEL, advice=_ADVICE, until=min(until, deadline())
-            )
-        ) is not None:
-            yield page
+        query = {
+            "$filter": f"properties/createdTimeUtc ge {since.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+            "$orderby": "properties/createdTimeUtc asc",
+            "$top": str(PAGE_SIZE),
+        }
+        async with aclosing(self._pages(workspace_id, query, until)) as found:
+            async for page in found:
+                read = [_listed(workspace_id, document) for document in page]
+                yield [incident for incident in read if incident is not None]
 
     async def get_numbered(self, workspace_id: WorkspaceId, number: int, *, until: float) -> Incident | None:
         """Return the incident that people call by this number, None if there is none. Raises `UpstreamError`.
 
         Microsoft documents `$filter` without its properties; this one is in wide use.
         """
-        client = await self._resource_manager.sentinel(workspace_id.subscription_id)
-        listed: Any = client.incidents.list(
-            workspace_id.resource_group,
-            workspace_id.name,
-            filter=f"properties/incidentNumber eq {number}",
-            top=1,
-        )
-
-        async def first() -> Any:
-            return await anext(listed, None)
-
-        found = await self._resource_manager.call(
-            first, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until
-        )
-        incident = None if found is None else _listed_incident(workspace_id, found)
+        query = {"$filter": f"properties/incidentNumber eq {number}", "$top": "1"}
+        async with aclosing(self._pages(workspace_id, query, until)) as found:
+            first = await anext((page[0] async for page in found if page), None)
+        incident = None if first is None else _listed(workspace_id, first)
         return incident if incident and incident.number == str(number) else None
+
+    def _pages(
+        self, workspace_id: WorkspaceId, query: Mapping[str, str], until: float
+    ) -> AsyncGenerator[list[Any]]:
+        return pages(
+            self._resource_manager,
+            workspace_id,
+            "providers/Microsoft.SecurityInsights/incidents",
+            query={"api-version": API_VERSION, **query},
+            upstream=Upstream.SENTINEL,
+            until=until,
+        )
 
     async def put_comment(
         self,
@@ -146,43 +124,24 @@ class Sentinel:
             return str(found.message)
 
         try:
-            await self._resource_manager.call(put, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until)
+            await self._resource_manager.call(put, upstream=Upstream.SENTINEL, until=until)
         except UpstreamConflict as conflict:
             try:
-                message = await self._resource_manager.call(
-                    get, upstream=Upstream.SENTINEL, advice=_ADVICE, until=until
-                )
+                message = await self._resource_manager.call(get, upstream=Upstream.SENTINEL, until=until)
             except UpstreamNotFound:
                 raise UpstreamUnavailable(
                     "a conflict on a comment that is not there",
                     upstream=Upstream.SENTINEL,
                     status=conflict.status,
+                    code=conflict.code,
                 ) from conflict
             if not is_our_comment(message, ticket):
                 raise
 
 
-def _listed_incident(workspace_id: WorkspaceId, found: "SdkIncident") -> Incident | None:
-    name: object = found.name
+def _listed(workspace_id: WorkspaceId, document: object) -> Incident | None:
     try:
-        if not isinstance(name, str) or not is_incident_name(name):
-            raise UpstreamMalformed("an incident without a name", upstream=Upstream.SENTINEL)  # noqa: TRY301
-        return _incident(IncidentId(workspace_id, name), found)
+        return read_listed(workspace_id, document)
     except Exception as error:  # noqa: BLE001 - it is this incident's alone
         event("discovery.unreadable", level=logging.ERROR, error=in_our_words(error))
         return None
-
-
-def _incident(incident_id: IncidentId, found: "SdkIncident") -> Incident:
-    """Keep what the link needs; the SDK types its attributes loosely."""
-    number: object = found.incident_number
-    if not isinstance(number, int):
-        raise UpstreamMalformed("an incident without a number", upstream=Upstream.SENTINEL)
-    return Incident(
-        id=incident_id,
-        number=str(number),
-        severity=str(found.severity or ""),
-        status=str(found.status or ""),
-        labels=frozenset(str(label.label_name) for label in found.labels or ()),
-        created_at=found.created_time_utc,
-    )

@@ -13,12 +13,16 @@ from pydantic import BaseModel, ValidationError
 
 from contraforce_sentinel.azure.resource_manager import ResourceManager
 from contraforce_sentinel.domain.customers import Customer
-from contraforce_sentinel.domain.errors import Upstream, UpstreamMalformed, WorkspaceNotConfigured
+from contraforce_sentinel.domain.errors import (
+    Upstream,
+    UpstreamError,
+    UpstreamMalformed,
+    WorkspaceNotConfigured,
+)
 from contraforce_sentinel.domain.incidents import WorkspaceId
 
 CACHE_SECONDS: Final = 3600.0
 _API_VERSION: Final = "2025-07-01"
-_ADVICE: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,18 @@ class Workspaces:
         self._resolved[mapping.workspace.key] = workspace, kept_until
         return workspace
 
+    async def is_there(self, mapping: Customer, *, until: float) -> bool:
+        """Whether Resource Manager shows the workspace now; what was kept of it counts for nothing."""
+        self._resolved.pop(mapping.workspace.key, None)
+        try:
+            await self.resolve(mapping, until=until)
+        except UpstreamError:
+            return False
+        return True
+
     async def _get(self, workspace_id: WorkspaceId, until: float) -> Workspace:
-        document = await self._resource_manager.get(
-            workspace_id.arm_id, api_version=_API_VERSION, advice=_ADVICE, until=until
-        )
+        address = self._resource_manager.address(workspace_id.arm_id, {"api-version": _API_VERSION})
+        document = await self._resource_manager.read(address, upstream=Upstream.RESOURCE_MANAGER, until=until)
         try:
             found = _Resource.model_validate(document)
         except ValidationError:

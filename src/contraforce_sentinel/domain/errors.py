@@ -17,6 +17,8 @@ TicketLinkError
     │   └── OutOfReach            nothing can be asked from here; not repeated within the request
     ├── UpstreamUnexpected        a status that is not documented; not repeated within the request
     ├── UpstreamUnauthorized      401, 403: a role, a scope or a credential is missing
+    │   ├── UpstreamOutOfSight    404 of Azure for what the incident is in: a delegation or a role is gone
+    │   └── UpstreamBlocked       409 of Azure: a lock, a provider that is not registered
     ├── UpstreamNotFound          404
     ├── NoTicketYet               ContraForce knows the incident, and it has no ticket
     ├── UpstreamConflict          409
@@ -206,8 +208,16 @@ class UpstreamUnauthorized(UpstreamError):
     """401 or 403."""
 
 
+class UpstreamOutOfSight(UpstreamUnauthorized):
+    """Azure shows no such subscription, resource group or workspace: nothing is said of the incident."""
+
+
+class UpstreamBlocked(UpstreamUnauthorized):
+    """Azure does nothing there before a person has removed a lock, or registered or enabled something."""
+
+
 class UpstreamNotFound(UpstreamError):
-    """404."""
+    """404 for what was asked for itself."""
 
 
 class NoTicketYet(UpstreamError):
@@ -215,7 +225,7 @@ class NoTicketYet(UpstreamError):
 
 
 class UpstreamConflict(UpstreamError):
-    """409."""
+    """409 for what was sent itself."""
 
 
 class UpstreamRejected(UpstreamError):

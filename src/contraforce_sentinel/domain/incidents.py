@@ -5,10 +5,12 @@ No message of this module repeats any text of its input.
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Final, Self
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BeforeValidator, Field
 
 from contraforce_sentinel.domain.errors import NotAnIncident
 from contraforce_sentinel.domain.reasons import Reason
@@ -120,9 +122,21 @@ class Severity(IntEnum):
         return cls.__members__.get((text or "").upper())
 
 
+def _digits(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+type IncidentNumber = Annotated[str, Field(pattern=r"^[0-9]{1,18}$"), BeforeValidator(_digits)]
+"""It comes as a number or as a string of digits."""
+
+
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What the link needs to know of an incident; deliberately without title and description."""
+    """What the link needs to know of an incident; deliberately without title and description.
+
+    A text that is not known is empty. `provider_id` is the number that the provider, Defender for one, has
+    given it, `defender_url` where its portal shows it. How it was closed: the three of `classification`.
+    """
 
     id: IncidentId
     number: str
@@ -130,6 +144,13 @@ class Incident:
     status: str
     labels: frozenset[str] = frozenset()
     created_at: datetime | None = None
+    changed_at: datetime | None = None
+    provider: str = ""
+    provider_id: str = ""
+    defender_url: str = ""
+    classification: str = ""
+    classification_reason: str = ""
+    classification_comment: str = field(default="", repr=False)
 
 
 def skip_reason(incident: Incident, *, minimum: Severity) -> Reason | None:

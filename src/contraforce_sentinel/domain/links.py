@@ -2,7 +2,7 @@
 
     pending ──▶ ticketed ──▶ linked
        │           │
-       ├──▶ skipped (a later delivery may bring it back)
+       ├───────────┼──▶ skipped (a later delivery may bring it back)
        └───────────┴──▶ dead (needs a person, who may bring it back)
 
 Every transition returns a new record. What a failure leads to is a table, in `schedules`.
@@ -216,11 +216,11 @@ class Link(Record):
         reason, schedule = next_step(error)
         again = reason == self.reason
         failures = self.failures + 1 if again else 1
-        since = self.failing_since if again and self.failing_since else now
-        dead = schedule.is_over(now - since)
+        since = min(self.failing_since, now) if again and self.failing_since else now
+        dead = schedule.is_over(failures, now - since)
         if dead and self.requested_ticket_id and _is_about_request(error):
             reason = Reason.TICKET_REFUSED
-        wait = schedule.wait(failures, jitter=jitter)
+        wait = schedule.wait(failures, now - since, jitter=jitter)
         asked = error.retry_after_seconds
         not_before = None if asked is None or dead else now + timedelta(seconds=asked)
         return self._after(

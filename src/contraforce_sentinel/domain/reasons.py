@@ -29,6 +29,7 @@ class Reason(StrEnum):
     RESOURCE_MANAGER_UNAUTHORIZED = "resource-manager-unauthorized"
     RESOURCE_MANAGER_REJECTED = "resource-manager-rejected"
     WORKSPACE_NOT_FOUND = "workspace-not-found"
+    WORKSPACE_BLOCKED = "workspace-blocked"
     IDENTITY_UNAVAILABLE = "identity-unavailable"
     IDENTITY_UNAUTHORIZED = "identity-unauthorized"
     UNEXPECTED = "unexpected"
@@ -152,7 +153,10 @@ REASONS: Final[Mapping[Reason, Explanation]] = {
         _replay(Reason.SENTINEL_REJECTED),
         "dead.kql",
     ),
-    Reason.INCIDENT_GONE: Explanation("Sentinel does not have the incident any more.", Who.NOBODY),
+    Reason.INCIDENT_GONE: Explanation(
+        "Sentinel does not have the incident: perhaps not yet, while the link waits; else not any more.",
+        Who.NOBODY,
+    ),
     Reason.COMMENT_CONFLICT: Explanation(
         "Azure answered with a conflict: in the place of our comment there is another one.",
         Who.AZURE,
@@ -175,10 +179,16 @@ REASONS: Final[Mapping[Reason, Explanation]] = {
         "dead.kql",
     ),
     Reason.WORKSPACE_NOT_FOUND: Explanation(
-        "The workspace does not exist: it was deleted, or its id in WORKSPACES is wrong.",
-        Who.APP,
+        "Azure shows the app no such workspace: a delegation or role ended, it is gone, or its id is wrong.",
+        Who.AZURE,
         _DOCTOR,
-        "pending.kql",
+        "authorization.kql",
+    ),
+    Reason.WORKSPACE_BLOCKED: Explanation(
+        "A lock, an unregistered resource provider, or a disabled subscription is in the way: see the code.",
+        Who.AZURE,
+        _SHOW,
+        "authorization.kql",
     ),
     Reason.IDENTITY_UNAVAILABLE: Explanation(
         "The managed identity's endpoint did not answer, or its answer cannot be read.",

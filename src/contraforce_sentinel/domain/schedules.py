@@ -14,10 +14,12 @@ from contraforce_sentinel.domain.errors import (
     NoTicketYet,
     Unforeseen,
     Upstream,
+    UpstreamBlocked,
     UpstreamConflict,
     UpstreamError,
     UpstreamMalformed,
     UpstreamNotFound,
+    UpstreamOutOfSight,
     UpstreamRejected,
     UpstreamUnauthorized,
     UpstreamUnavailable,
@@ -27,27 +29,45 @@ from contraforce_sentinel.domain.reasons import Reason
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Waits from `first`, doubled up to `longest`; dead after `give_up_after` of the same failure."""
+    """Waits from `first`, doubled up to `longest`; for `slow` from `slow_after` of the same failure on.
+
+    Dead (where it `skips`: skipped) after `give_up_after` of the same failure, but not before so many
+    `tries` of it: a clock that was wrong once kills nothing.
+    """
 
     first: timedelta
     longest: timedelta
     give_up_after: timedelta | None
+    tries: int = 6
+    slow_after: timedelta | None = None
+    slow: timedelta = timedelta(hours=1)
+    skips: bool = False
 
-    def wait(self, failures: int, *, jitter: float) -> timedelta:
-        """How long to wait after so many in a row; `jitter` in [0, 1) spreads it over 80 to 120 %."""
-        doubled: timedelta = self.first * 2 ** min(failures - 1, 16)
-        return min(self.longest, doubled) * (0.8 + 0.4 * jitter)
+    def wait(self, failures: int, failing: timedelta, *, jitter: float) -> timedelta:
+        """How long to wait after so many in a row for so long; `jitter` in [0, 1): 80 to 120 % of it."""
+        wait: timedelta = min(self.longest, self.first * 2 ** min(failures - 1, 16))
+        if self.slow_after is not None and failing >= self.slow_after:
+            wait = self.slow
+        return wait * (0.8 + 0.4 * jitter)
 
-    def is_over(self, failing: timedelta) -> bool:
-        """Whether a failure that lasts so long already is given up."""
-        return self.give_up_after is not None and failing >= self.give_up_after
+    def is_over(self, failures: int, failing: timedelta) -> bool:
+        """Whether a failure that came so often in a row, for so long, is given up."""
+        return self.give_up_after is not None and failing >= self.give_up_after and failures >= self.tries
 
 
 _BACKOFF: Final = Schedule(timedelta(minutes=1), timedelta(hours=1), timedelta(hours=24))
-_INGESTION: Final = Schedule(timedelta(minutes=1), timedelta(minutes=1), timedelta(minutes=30))
+_INGESTION: Final = Schedule(
+    timedelta(minutes=1), timedelta(minutes=1), timedelta(hours=24), slow_after=timedelta(minutes=30)
+)
+_LATE: Final = Schedule(timedelta(minutes=1), timedelta(minutes=1), timedelta(minutes=30), skips=True)
+"""Sentinel may answer for minutes that it has not what it has just announced.
+
+After it, the link is skipped if the workspace is in sight; else it is as for a missing role.
+"""
+
 _NO_TICKET: Final = Schedule(timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24))
 _GRANT: Final = Schedule(timedelta(minutes=15), timedelta(minutes=15), None)
-_AT_ONCE: Final = Schedule(timedelta(0), timedelta(0), timedelta(0))
+_AT_ONCE: Final = Schedule(timedelta(0), timedelta(0), timedelta(0), tries=1)
 
 _STEPS: Final[Mapping[tuple[type[UpstreamError], Upstream], tuple[Reason, Schedule]]] = {
     (UpstreamUnavailable, Upstream.CONTRAFORCE): (Reason.CONTRAFORCE_UNAVAILABLE, _BACKOFF),
@@ -59,11 +79,13 @@ _STEPS: Final[Mapping[tuple[type[UpstreamError], Upstream], tuple[Reason, Schedu
     (UpstreamUnauthorized, Upstream.RESOURCE_MANAGER): (Reason.RESOURCE_MANAGER_UNAUTHORIZED, _GRANT),
     (UpstreamUnauthorized, Upstream.IDENTITY): (Reason.IDENTITY_UNAUTHORIZED, _GRANT),
     (UpstreamNotFound, Upstream.CONTRAFORCE): (Reason.NOT_INGESTED_YET, _INGESTION),
-    (UpstreamNotFound, Upstream.SENTINEL): (Reason.INCIDENT_GONE, _AT_ONCE),
-    (UpstreamNotFound, Upstream.RESOURCE_MANAGER): (Reason.WORKSPACE_NOT_FOUND, _GRANT),
+    (UpstreamNotFound, Upstream.SENTINEL): (Reason.INCIDENT_GONE, _LATE),
+    (UpstreamOutOfSight, Upstream.SENTINEL): (Reason.WORKSPACE_NOT_FOUND, _GRANT),
+    (UpstreamOutOfSight, Upstream.RESOURCE_MANAGER): (Reason.WORKSPACE_NOT_FOUND, _GRANT),
+    (UpstreamBlocked, Upstream.SENTINEL): (Reason.WORKSPACE_BLOCKED, _GRANT),
+    (UpstreamBlocked, Upstream.RESOURCE_MANAGER): (Reason.WORKSPACE_BLOCKED, _GRANT),
     (NoTicketYet, Upstream.CONTRAFORCE): (Reason.NO_TICKET_YET, _NO_TICKET),
     (UpstreamConflict, Upstream.SENTINEL): (Reason.COMMENT_CONFLICT, _AT_ONCE),
-    (UpstreamConflict, Upstream.RESOURCE_MANAGER): (Reason.COMMENT_CONFLICT, _AT_ONCE),
     (UpstreamRejected, Upstream.CONTRAFORCE): (Reason.CONTRAFORCE_REJECTED, _AT_ONCE),
     (UpstreamRejected, Upstream.SENTINEL): (Reason.SENTINEL_REJECTED, _AT_ONCE),
     (UpstreamRejected, Upstream.RESOURCE_MANAGER): (Reason.RESOURCE_MANAGER_REJECTED, _AT_ONCE),

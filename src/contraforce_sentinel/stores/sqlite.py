@@ -20,6 +20,8 @@ from contraforce_sentinel.stores.link_store import Found, read_record, read_wate
 from contraforce_sentinel.stores.sqlite_file import SqliteFile
 
 _BATCH: Final = 500
+_LAST_NAME: Final = "~"
+"""It sorts behind every incident's name, so that a query does not go on into the next workspace."""
 # as bytes: one record that is no text would stop the reading of the others
 _SELECT: Final = "SELECT incident, version, CAST(record AS BLOB) FROM links"
 
@@ -110,9 +112,11 @@ class SqliteLinkStore:
 
     async def in_state(self, workspace_id: WorkspaceId, state: LinkState, *, after: str, limit: int) -> Found:
         """See `LinkStore.in_state`."""
+        first, last = (IncidentId(workspace_id, name).key for name in (after, _LAST_NAME))
         return await self._find(
-            f"{_SELECT} WHERE workspace = ? AND state = ? AND incident > ? ORDER BY incident",
-            (workspace_id.key, state, IncidentId(workspace_id, after).key),
+            f"{_SELECT} WHERE workspace = ? AND state = ? AND incident > ? AND incident < ?"
+            " ORDER BY incident",
+            (workspace_id.key, state, first, last),
             limit=limit,
         )
 

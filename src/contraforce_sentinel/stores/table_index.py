@@ -60,26 +60,21 @@ class TableIndex:
         """See `LinkStore.repair`; the service looks at every record of the workspace."""
         rows, following = await self._reads.answer(workspace_id, "dead-", "link.", after=after, more=_INDEXED)
         with reading():
-            index = [row for row in rows if row["RowKey"].startswith(("dead-", "due-"))]
-            records = [row for row in rows if row["RowKey"].startswith("link-")]
-        await self.links(workspace_id, index)
-        await self._put_missing(workspace_id, records)
+            index = {row["RowKey"]: row for row in rows if row["RowKey"].startswith(("dead-", "due-"))}
+            expected = _index_rows([row for row in rows if row["RowKey"].startswith("link-")], workspace_id)
+        await self.links(workspace_id, [row for name, row in index.items() if name not in expected])
+        await self._put_missing(workspace_id, [name for name in expected if name not in index])
         return following
 
-    async def _put_missing(self, workspace_id: WorkspaceId, records: Sequence[Any]) -> None:
-        """Put the index rows that records lack."""
-        expected = []
-        for record in records:
-            with reading(), suppress(RecordUnreadable):
-                expected.append(index_row(to_link(record, workspace_id)))
-        rows = [row for row in expected if row is not None]
+    async def _put_missing(self, workspace_id: WorkspaceId, names: Sequence[str]) -> None:
+        """Put those index rows that are not there."""
         look = partial(self._reads.one, partition(workspace_id))
-        found = await self._reads.in_batches(look, rows)
-        missing = [row for row, entity in zip(rows, found, strict=True) if entity is None]
+        found = await self._reads.in_batches(look, names)
+        missing = [name for name, row in zip(names, found, strict=True) if row is None]
         await self._reads.in_batches(partial(self._put, workspace_id), missing)
         # who has changed such a link meanwhile knew of no row that was to be removed
         put = await self._reads.in_batches(look, missing)
-        await self.links(workspace_id, [entity for entity in put if entity is not None])
+        await self.links(workspace_id, [row for row in put if row is not None])
 
     async def _put(self, workspace_id: WorkspaceId, row: str) -> None:
         with suppress(Refused):  # another worker has put it there
@@ -105,3 +100,14 @@ class TableIndex:
             return None if found is None else to_link(found, workspace_id)
         except RecordUnreadable as error:
             return error
+
+
+def _index_rows(records: Sequence[Any], workspace_id: WorkspaceId) -> dict[str, None]:
+    """Return the index rows that records have, in their order; what cannot be read has none."""
+    found: dict[str, None] = {}
+    for record in records:
+        with suppress(RecordUnreadable):
+            row = index_row(to_link(record, workspace_id))
+            if row is not None:
+                found[row] = None
+    return found

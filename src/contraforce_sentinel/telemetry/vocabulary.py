@@ -78,6 +78,7 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = {
     "reconcile.workspace-failed": frozenset({"error", "advice"}),
     "reconcile.link-failed": frozenset({"error"}),
     "discovery.unreadable": frozenset({"error"}),
+    "discovery.cut-short": frozenset({"error"}),
     "request.refused": frozenset({"status", "code", "error"}),
     "setting.left-out": frozenset({"setting", "error"}),
 }

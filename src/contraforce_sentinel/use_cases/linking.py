@@ -22,9 +22,12 @@ from contraforce_sentinel.domain.errors import (
     StoreUnavailable,
     TicketConflict,
     Unforeseen,
+    Upstream,
+    UpstreamOutOfSight,
 )
 from contraforce_sentinel.domain.incidents import Incident, Severity, skip_reason
 from contraforce_sentinel.domain.links import Clock, Link, LinkState, Outcome
+from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.telemetry.events import about, event, span
 from contraforce_sentinel.telemetry.reports import report_failure, report_link
@@ -159,9 +162,20 @@ class TicketLinking:
             unforeseen = Unforeseen(error, ticket_at_risk=ticket_at_risk)
             failure = error if isinstance(error, Failure) else unforeseen
             report_failure(link, failure)
-            jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
-            link = link.failed(failure, now=self._clock(), jitter=jitter)
+            link = await self._failed(link, failure, customer, until)
         return await self._store.replace(link)
+
+    async def _failed(self, link: Link, failure: Failure, customer: Customer, until: float) -> Link:
+        """Return the link after a failure: due again, dead, or skipped where its incident is really gone."""
+        jitter = random.random()  # noqa: S311 - spreads load, keeps no secret
+        failed = link.failed(failure, now=self._clock(), jitter=jitter)
+        if failed.state is not LinkState.DEAD or failed.reason != Reason.INCIDENT_GONE:
+            return failed
+        if await self._workspaces.is_there(customer, until=until):
+            return link.skipped(Reason.INCIDENT_GONE, now=self._clock())
+        hidden = UpstreamOutOfSight("its workspace is out of sight", upstream=Upstream.SENTINEL)
+        report_failure(link, hidden)
+        return link.failed(hidden, now=self._clock(), jitter=jitter)
 
     async def _incident(self, delivery: Delivery, until: float) -> Incident:
         """Return what is to be linked, as Sentinel has it where a body says too little, or would skip it."""

@@ -18,7 +18,6 @@ _BEFORE_THE_TICKET: Final = frozenset(
         Reason.CONTRAFORCE_UNAUTHORIZED,
         Reason.RESOURCE_MANAGER_UNAVAILABLE,
         Reason.RESOURCE_MANAGER_UNAUTHORIZED,
-        Reason.WORKSPACE_NOT_FOUND,
     }
 )
 _ALWAYS: Final = frozenset(
@@ -27,6 +26,8 @@ _ALWAYS: Final = frozenset(
         Reason.IDENTITY_UNAUTHORIZED,
         Reason.SENTINEL_UNAVAILABLE,
         Reason.SENTINEL_UNAUTHORIZED,
+        Reason.WORKSPACE_NOT_FOUND,
+        Reason.WORKSPACE_BLOCKED,
     }
 )
 _ANSWERED: Final = frozenset(

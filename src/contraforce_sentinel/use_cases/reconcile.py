@@ -190,7 +190,8 @@ class Reconciler:
     async def _discover(self, workspace: WorkspaceId, found: dict[str, Incident], run: _Run) -> bool:
         """Put every incident that is not in the store there; add those that are to be linked to `found`.
 
-        The watermark passes no incident that could not be put there. Returns whether all of them were.
+        The watermark passes no incident that could not be put there, and never goes ahead of now: an odd date
+        would hide all that comes later. Returns whether all of them were.
         """
         since = await self._sees_since(workspace)
         has_all = True

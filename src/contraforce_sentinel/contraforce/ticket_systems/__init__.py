@@ -1,6 +1,6 @@
 """The ticket systems that ContraForce links to: this list, and one file for each.
 
-A new one is a file beside this one and an entry here; `tests/test_ticket_systems.py` names the rest.
+A new one is a file beside this one and an entry here; `CONTRIBUTING.md` names the rest.
 """
 
 from typing import Final

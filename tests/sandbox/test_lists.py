@@ -1,0 +1,165 @@
+"""Incidents as REST shows them: the documented shape, versions, and lists with something odd about them."""
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import httpx
+import pytest
+from azure.identity.aio import ManagedIdentityCredential
+from conftest import ROOT
+
+from sandbox import Sandbox, SandboxWorkspace
+
+PAYLOADS: Final = ROOT / "tests" / "payloads"
+VERSION: Final = "2025-09-01"
+
+type Rest = Callable[..., Awaitable[httpx.Response]]
+
+
+@pytest.fixture
+def rest(
+    sandbox: Sandbox,
+    workspace: SandboxWorkspace,
+    web: httpx.AsyncClient,
+    credential: ManagedIdentityCredential,
+) -> Rest:
+    """Ask for the workspace's incidents, for one of them, or for what a link leads to."""
+
+    async def ask(name: str = "", *, link: str | None = None, **query: str) -> httpx.Response:
+        token = await credential.get_token(f"{sandbox.arm.base_url}/.default")
+        collection = (
+            f"{sandbox.arm.base_url}{workspace.arm_id}/providers/Microsoft.SecurityInsights/incidents"
+        )
+        address = f"{collection}/{name}".rstrip("/")
+        headers = {"Authorization": f"Bearer {token.token}"}
+        parameters = {"api-version": VERSION} | {f"${key}": value for key, value in query.items()}
+        if link is not None:
+            return await web.get(link, headers=headers)
+        return await web.get(address, params=parameters, headers=headers)
+
+    return ask
+
+
+def shape(document: Any) -> Any:
+    """Return the keys of an object and of those in it."""
+    return {key: shape(value) for key, value in document.items()} if isinstance(document, dict) else None
+
+
+def payload(name: str) -> Any:
+    return json.loads((PAYLOADS / name).read_text())
+
+
+@pytest.mark.parametrize(
+    ("provider", "documented"),
+    [
+        ("Microsoft XDR", payload("07-rest-incident-get-2025-09-01.json")),
+        ("Azure Sentinel", payload("08-rest-incident-list-page.json")["value"][1]),
+    ],
+)
+async def test_an_incident_has_the_documented_shape_alone_and_in_a_list(
+    rest: Rest, workspace: SandboxWorkspace, provider: str, documented: Any
+) -> None:
+    incident = workspace.add_incident(provider=provider)
+    alone = (await rest(incident.name)).json()
+    assert (await rest()).json() == {"value": [alone]}
+    documented["properties"]["additionalData"].setdefault("techniques", [])
+    assert shape(alone) == shape(documented)
+
+
+async def test_a_closed_incident_says_how_it_was_closed_and_each_when_it_was_changed(
+    rest: Rest, workspace: SandboxWorkspace
+) -> None:
+    incident = workspace.add_incident(status="Closed")
+    incident.classification, incident.classification_reason = "FalsePositive", "InaccurateData"
+    incident.classification_comment = "nothing"
+    incident.changed = datetime(2026, 10, 11, 9, 36, 18, 900_000, tzinfo=UTC)
+    found = (await rest(incident.name)).json()["properties"]
+    assert [found[f"classification{name}"] for name in ("", "Reason", "Comment")] == [
+        "FalsePositive",
+        "InaccurateData",
+        "nothing",
+    ]
+    assert found["lastModifiedTimeUtc"] == "2026-10-11T09:36:18.9Z"
+
+
+async def test_any_property_may_be_odd(rest: Rest, workspace: SandboxWorkspace) -> None:
+    incident = workspace.add_incident()
+    incident.odd = {"createdTimeUtc": "0001-01-01T00:00:00", "severity": None}
+    found = (await rest(incident.name)).json()["properties"]
+    assert (found["createdTimeUtc"], found["severity"]) == ("0001-01-01T00:00:00", None)
+
+
+async def test_an_older_version_shows_no_provider_and_an_unknown_one_is_refused(
+    rest: Rest, workspace: SandboxWorkspace, web: httpx.AsyncClient, sandbox: Sandbox
+) -> None:
+    incident = workspace.add_incident()
+    await rest(incident.name)
+    (call,) = sandbox.log.of("arm.incident")
+    address = f"{sandbox.arm.base_url}{call.path}"
+    headers = {"Authorization": call.headers["Authorization"]}
+    old = (await web.get(address, params={"api-version": "2021-10-01"}, headers=headers)).json()
+    assert not {"providerName", "providerIncidentId"} & old["properties"].keys()
+    unknown = await web.get(address, params={"api-version": "2099-01-01"}, headers=headers)
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (400, "NoRegisteredProviderFound")
+
+
+async def pages(rest: Rest, most: int) -> list[tuple[list[int], Any]]:
+    """Return the numbers of the incidents on each page, and its link, for at most so many pages."""
+    found: list[tuple[list[int], Any]] = []
+    link = None
+    while len(found) < most:
+        page = (await rest(link=link, top="2", orderby="properties/createdTimeUtc asc")).json()
+        link = page.get("nextLink", "missing")
+        found.append(([one["properties"]["incidentNumber"] for one in page["value"]], link))
+        if not link or link == "missing":
+            break
+    return found
+
+
+@pytest.mark.parametrize(("end", "last"), [("missing", "missing"), ("null", None), ("empty", "")])
+async def test_a_list_ends_in_one_of_three_ways(
+    rest: Rest, workspace: SandboxWorkspace, end: Any, last: str | None
+) -> None:
+    workspace.listing.end = end
+    for number in range(3):
+        workspace.add_incident(number=number)
+    found = await pages(rest, 9)
+    assert [numbers for numbers, _ in found] == [[0, 1], [2]]
+    assert found[-1][1] == last
+
+
+async def test_empty_pages_come_before_each_page_but_the_first(
+    rest: Rest, workspace: SandboxWorkspace
+) -> None:
+    workspace.listing.empty_pages = 2
+    for number in range(3):
+        workspace.add_incident(number=number)
+    assert [numbers for numbers, _ in await pages(rest, 9)] == [[0, 1], [], [], [2]]
+
+
+@pytest.mark.parametrize(
+    ("trap", "numbers", "links"),
+    [
+        ("self", [[0, 1]] * 6, 1),
+        ("circle", [[0, 1], [2], [0, 1], [2], [0, 1], [2]], 2),
+        ("endless", [[0, 1], [2], [], [], [], []], 6),
+    ],
+)
+async def test_a_list_may_never_end(
+    rest: Rest, workspace: SandboxWorkspace, trap: Any, numbers: list[list[int]], links: int
+) -> None:
+    workspace.listing.trap = trap
+    for number in range(3):
+        workspace.add_incident(number=number)
+    found = await pages(rest, 6)
+    assert [numbers for numbers, _ in found] == numbers
+    assert len({link for _, link in found}) == links
+
+
+async def test_a_link_may_lead_anywhere(rest: Rest, workspace: SandboxWorkspace) -> None:
+    workspace.listing.link = "https://elsewhere.example/more"
+    workspace.add_incident()
+    ((_, link),) = await pages(rest, 1)
+    assert link == "https://elsewhere.example/more"
