@@ -23,6 +23,9 @@ def loaded():
 
 def built():
     from contraforce_sentinel.contraforce.ticket_systems import TICKET_SYSTEMS
+    for name in ("incidents", "lists"):
+        models = vars(sys.modules.get(f"contraforce_sentinel.azure.{name}", sys)).values()
+        assert not [one for one in models if getattr(one, "__pydantic_complete__", False)], "built for lists"
     return [system.name for system in TICKET_SYSTEMS if system.model.__pydantic_complete__]
 
 def seen(answer):

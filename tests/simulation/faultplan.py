@@ -5,6 +5,10 @@ from enum import StrEnum
 from random import Random
 from typing import Final
 
+from codes import Codes
+
+from sandbox.refusals import REFUSALS
+
 HOUR: Final = 3600.0
 
 
@@ -21,6 +25,7 @@ class Fault(StrEnum):
     GARBAGE = "garbage"  # a gateway's page with status 200
     WRONG_SHAPE = "wrong-shape"  # status 200, JSON that is not documented
     REJECTED = "rejected"  # 400 with a validation code
+    CODE = "code"  # refused by Resource Manager, with `code`
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Fate:
     retry_after: int | None = None
     there: float = 0.05
     back: float = 0.05
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,7 @@ class FaultPlan:
     def __init__(self, rng: Random, *, seed: int, until: float, workspaces: list[str]) -> None:
         self._rng = rng
         self._tables = TableFaults(seed, until=until)
+        self._codes = Codes(seed, until=until, workspaces=workspaces)
         self.until = until
         self.deadly = rng.random() < 0.2
         self._rate = rng.choice((0.0, 0.05, 0.15, 0.3, 0.5))
@@ -135,6 +142,9 @@ class FaultPlan:
         there, back = rng.uniform(0.01, 0.2), rng.uniform(0.01, 0.2)
         if now >= self.until:
             return Fate(there=there, back=back)
+        code = self._codes.draw(operation, workspace, now) if operation.startswith("arm.") else None
+        if code is not None:
+            return Fate(Fault.CODE, REFUSALS[code].status, None, there, back, code)
         for outage in self.outages:
             if (
                 outage.start <= now < outage.end

@@ -14,6 +14,7 @@ from contraforce_sentinel.stores.link_store import LinkStore
 
 _ENDS = frozenset({LinkState.LINKED, LinkState.SKIPPED, LinkState.DEAD})
 _DAY = 24 * HOUR
+_TRIES = 6
 
 
 def must_have_a_record(case: Case) -> bool:
@@ -57,7 +58,11 @@ async def check_the_end(world: World, store: LinkStore, referee: Referee, faults
 
 
 def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: FaultPlan) -> None:
-    is_gone = link.reason == Reason.INCIDENT_GONE and case.deleted_at is not None
+    is_gone = link.reason == Reason.INCIDENT_GONE and (
+        case.deleted_at is not None or (case.is_late and world.clocks_were_wrong)
+    )
+    if link.state is LinkState.SKIPPED and is_gone and (tries := link.history[-2].times + 1) < _TRIES:
+        world.violate("c", f"{case.label}: skipped ({link.reason}) after {tries} tries")
     if link.state is LinkState.SKIPPED and not (case.may_be_skipped or is_gone):
         world.violate("c", f"{case.label}: skipped ({link.reason}) without a reason")
     if link.state is LinkState.LINKED and not case.may_be_linked:
@@ -77,6 +82,10 @@ def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: F
     unavailable = lasting and (link.reason or "").endswith("-unavailable")
     if not (unavailable or allowed.get(link.reason or "", False)):
         world.violate("c", f"{case.label}: dead ({link.reason}) without a reason that allows it")
+    at_once = {"contraforce-rejected", "contraforce-malformed"}
+    is_refused = link.reason == "ticket-refused" or (link.reason == "unexpected" and AT_RISK in file.killers)
+    if link.reason not in at_once and not is_refused and link.failures < _TRIES:
+        world.violate("c", f"{case.label}: dead ({link.reason}) after {link.failures} tries")
 
 
 def _check_comments(world: World, case: Case, link: Link) -> None:

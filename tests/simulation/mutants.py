@@ -117,6 +117,42 @@ BUGS: Final = (
         "LONGEST_WAIT: Final = timedelta(days=3650)",
     ),
     Bug(
+        "the code of Resource Manager is ignored",
+        "azure/refusals.py",
+        "    if code is not None and code.lower() in _BY_CODE:\n",
+        "    if code is not None and not code:\n",
+    ),
+    Bug(
+        "404 of the workspace taken for the incident's",
+        "domain/schedules.py",
+        "(UpstreamOutOfSight, Upstream.SENTINEL): (Reason.WORKSPACE_NOT_FOUND, _GRANT),",
+        "(UpstreamOutOfSight, Upstream.SENTINEL): (Reason.INCIDENT_GONE, _LATE),",
+    ),
+    Bug(
+        "an incident that is not there yet is dead at once",
+        "domain/schedules.py",
+        "(UpstreamNotFound, Upstream.SENTINEL): (Reason.INCIDENT_GONE, _LATE),",
+        "(UpstreamNotFound, Upstream.SENTINEL): (Reason.INCIDENT_GONE, _AT_ONCE),",
+    ),
+    Bug(
+        "what ContraForce does not know yet is dead after half an hour",
+        "domain/schedules.py",
+        "timedelta(hours=24), slow_after=",
+        "timedelta(minutes=30), slow_after=",
+    ),
+    Bug(
+        "gives up before six tries",
+        "domain/schedules.py",
+        "failing >= self.give_up_after and failures >= self.tries",
+        "failing >= self.give_up_after",
+    ),
+    Bug(
+        "a date without a zone stays without one",
+        "azure/incidents.py",
+        "found.replace(tzinfo=UTC)",
+        "found",
+    ),
+    Bug(
         "store writes without compare-and-set",
         "stores/sqlite.py",
         """record = ?"

@@ -19,6 +19,7 @@ from sandbox.requestlog import LoggedRequest
 from sandbox.service import Answer, RefusedError, Route, read_json
 from sandbox.table_errors import error_body
 
+_LATE: Final = frozenset({"arm.incident", "arm.comment.get", "arm.comment.put"})
 _HTML: Final = f"<html><body>Bad gateway for {PLANTED_TITLE}</body></html>".encode()
 
 
@@ -82,7 +83,7 @@ class Remote:
         """Do what the request asks for, unless its fate is another, and answer."""
         self._watch.sender = sender
         match fate.fault:
-            case Fault.STATUS:
+            case Fault.STATUS | Fault.CODE:
                 return _refusal(call.operation, fate)
             case Fault.FAILED_AFTER:
                 self._handle(call)
@@ -102,6 +103,8 @@ class Remote:
         try:
             if call.operation == "contraforce.link":
                 return self._link(call)
+            if call.operation in _LATE and call.case is not None and self._world.now < call.case.there_at:
+                return Answer(404, arm_error_body("NotFound", f"{PLANTED_TITLE} was not found."))
             if call.operation == "arm.incidents":
                 return self._list(call)
             if call.operation == "arm.comment.put" and call.case is not None:
@@ -174,4 +177,4 @@ def _refusal(operation: str, fate: Fate) -> Answer:
         return Answer(fate.status, body, headers, PROBLEM_JSON)
     if operation.startswith("tables."):
         return Answer(fate.status, error_body("ServerBusy", detail), headers)
-    return Answer(fate.status, arm_error_body("Refused", detail), headers)
+    return Answer(fate.status, arm_error_body(fate.code or "Refused", detail), headers)

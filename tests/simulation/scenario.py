@@ -6,6 +6,7 @@ from random import Random
 from typing import Any, Literal
 from uuid import UUID
 
+from codes import make_late
 from faultplan import HOUR, FaultPlan
 from truth import PLANTED_TITLE, Case, World
 from virtual_time import wall
@@ -73,7 +74,9 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     plan = FaultPlan(rng, seed=world.seed, until=until, workspaces=workspaces)
     if is_long:
         plan.stretch()
+        _delete_some(world, scenario)
     _make_odd(world)
+    make_late(world)
     return scenario, plan
 
 
@@ -138,6 +141,15 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
         _forge(rng, world, scenario, case)
     if rng.random() < 0.2:
         _change(rng, scenario, case)
+
+
+def _delete_some(world: World, scenario: Scenario) -> None:
+    """Delete incidents where the timer tries seldom; the dice are their own."""
+    rng = Random(f"deletions {world.seed}")  # noqa: S311
+    for case in world.cases.values():
+        if rng.random() < 0.5:
+            at = max(case.created, 0.0) + rng.uniform(0, HOUR)
+            scenario.changes.append(Change(at, case, "delete"))
 
 
 def _make_odd(world: World) -> None:

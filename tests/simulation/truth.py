@@ -25,7 +25,8 @@ PLANTED_TITLE: Final = "planted-title-7f31"
 class Case:
     """One incident and what is true of it. Times are the loop's; `label` names it in traces and messages.
 
-    `is_spoilt`: its record cannot be read. `asked_tickets` are the ids that bodies asked for.
+    `is_spoilt`: its record cannot be read. `asked_tickets` are the ids that bodies asked for. Until
+    `there_at` Sentinel has not what its lists show.
     """
 
     label: str
@@ -36,12 +37,18 @@ class Case:
     ticket_at: float
     rule_fires: bool
     in_lookback: bool
+    there_at: float = 0.0
     deleted_at: float | None = None
     is_spoilt: bool = False
     may_be_skipped: bool = False
     may_be_linked: bool = True
     accepted: list[float] = field(default_factory=list)
     asked_tickets: set[str] = field(default_factory=set)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether Sentinel announces it before it has it."""
+        return self.there_at > 0
 
     @property
     def key(self) -> str:

@@ -87,7 +87,7 @@ type _Text = Annotated[str, BeforeValidator(_text)]
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, hide_input_in_errors=True)
+    model_config = ConfigDict(alias_generator=to_camel, hide_input_in_errors=True, defer_build=True)
 
 
 class _AdditionalData(_Document):
@@ -103,7 +103,9 @@ class _Properties(_Document):
     last_modified_time_utc: _Moment = None
     provider_name: _Text = ""
     provider_incident_id: _Text = ""
-    additional_data: Annotated[_AdditionalData, BeforeValidator(_object)] = Field(_AdditionalData())
+    additional_data: Annotated[_AdditionalData, BeforeValidator(_object)] = Field(
+        default_factory=_AdditionalData
+    )
     classification: _Text = ""
     classification_reason: _Text = ""
     classification_comment: _Text = ""

@@ -19,7 +19,7 @@ MOST_PAGES: Final = 1000
 
 
 class _Page(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True, defer_build=True)
 
     value: list[Any]
     next_link: Any = Field(None, alias="nextLink")

@@ -43,7 +43,7 @@ class Sentinel:
         self._resource_manager.prepare()
 
     async def get_incident(self, incident_id: IncidentId, *, until: float) -> Incident:
-        """Read an incident. Raises `UpstreamError`; `UpstreamNotFound` if it is gone."""
+        """Read an incident. Raises `UpstreamError`; `UpstreamNotFound` if it is not there, or not yet."""
         address = self._resource_manager.address(incident_id.arm_id, {"api-version": API_VERSION})
         document = await self._resource_manager.read(address, upstream=Upstream.SENTINEL, until=until)
         return read_incident(incident_id, document)
