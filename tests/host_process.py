@@ -27,6 +27,7 @@ from contraforce_sentinel.domain import links
 from functions_host.__main__ import main
 
 links.LEASE = timedelta(seconds={seconds})
+links.CLOCKS_APART = links.LONGEST_EFFECT = links.LEASE / 10
 sys.exit(main())
 """
     return "-c", source

@@ -37,6 +37,7 @@ from operators_tool import main
 
 retries.DEADLINE_SECONDS = {deadline_seconds}
 links.LEASE = timedelta(seconds={lease_seconds})
+links.CLOCKS_APART = links.LONGEST_EFFECT = links.LEASE / 10
 pacing.Pace.__init__.__kwdefaults__ = {{"window_seconds": {window_seconds} + 0.25}}
 sys.exit(main())
 """

@@ -38,6 +38,7 @@ RECORD: dict[str, Any] = {
     "retryAt": str | None,
     "contraforceRequestId": str | None,
     "code": str | None,
+    "requestedTicketId": str | None,
     "attempts": int,
     "createdAt": str,
     "updatedAt": str,
