@@ -276,9 +276,9 @@ async def test_300_workspaces_of_which_3_fail_are_all_served_and_the_3_are_told(
     told = [vars(r) for r in caplog.records if vars(r).get(EVENT_NAME) == "reconcile.workspace-failed"]
     assert {record["workspace"].lower() for record in told} == {one.arm_id.lower() for one in failing}
     assert all("Responder" in record["advice"] for record in told)
-    status = await app.status()
-    assert status.json["lastTimerRun"]["failedWorkspaces"] == 3
-    assert status.json["lastTimerRun"]["linked"] == 297
+    said = await app.status()
+    assert said.json["lastTimerRun"]["failedWorkspaces"] == 3
+    assert said.json["lastTimerRun"]["linked"] == 297
 
 
 @pytest.mark.deep
@@ -480,11 +480,11 @@ async def test_health_shows_the_last_run_the_oldest_due_age_and_the_dead(app: Ap
     app.sandbox.faults.plan("contraforce.link", faults.status(429, retry_after="60"), times=None)
     await app.post(waiting)
     await app.reconcile()
-    status = await app.status()
-    assert status.json["dead"] == 1
-    assert status.json["oldestDueSeconds"] == 0
-    assert status.json["lastTimerRun"]["tried"] == 0
-    age = datetime.now(UTC) - datetime.fromisoformat(status.json["lastTimerRun"]["finishedAt"])
+    said = await app.status()
+    assert said.json["dead"] == 1
+    assert said.json["oldestDueSeconds"] == 0
+    assert said.json["lastTimerRun"]["tried"] == 0
+    age = datetime.now(UTC) - datetime.fromisoformat(said.json["lastTimerRun"]["finishedAt"])
     assert age < timedelta(minutes=1)
 
 
