@@ -91,6 +91,9 @@ async def test_an_odd_creation_time_costs_that_time_alone_and_no_later_incident(
     incidents["of the future"] = app.workspace.add_incident()
     incidents["of the future"].odd = {"createdTimeUtc": "2099-01-01T00:00:00Z"}
     await app.reconcile()
+    watermark = await current_app().store.watermark(WorkspaceId.parse(app.workspace.arm_id))
+    assert watermark is not None
+    assert watermark <= datetime.now(UTC)
     incidents["a later one"] = app.workspace.add_incident()
     await app.reconcile()
     assert {name: len(incident.comments) for name, incident in incidents.items()} == dict.fromkeys(
