@@ -68,6 +68,7 @@ class Referee:
     def __init__(self, world: World) -> None:
         self._world = world
         self._files: dict[str, File] = {}
+        self._watermarks: set[str] = set()
 
     def file(self, case: Case) -> File:
         """Return what is known of an incident."""
@@ -158,9 +159,14 @@ class Referee:
         for case in self._world.cases.values():
             self._forget(process, case)
 
+    def has_seen_all_watermarks(self) -> bool:
+        """Whether the timer has had its first look at every workspace."""
+        return self._watermarks >= {one.arm_id.lower() for one in self._world.workspaces}
+
     def watermark_moved(self, workspace_id: WorkspaceId, to: datetime) -> None:
         """Everything that a list could show up to there has to be in the store."""
         world = self._world
+        self._watermarks.add(workspace_id.key)
         if seconds_of(to) < world.now - LOOKBACK_SECONDS + 2 * LIST_LAG_SECONDS + 3600:
             return  # where the first look begins
         for case in world.cases.values():
