@@ -161,6 +161,20 @@ async def test_an_incident_that_is_gone_with_its_workspace_waits_for_somebody(ap
     assert (record.json["status"], record.json["reason"]) == ("pending", "workspace-not-found")
 
 
+async def test_what_nobody_foresaw_while_the_workspace_is_looked_for_is_recorded(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incident = app.workspace.add_incident(created=clock() - timedelta(days=3))
+    incident.late = None
+    for _ in range(6):
+        await app.post({"incidentArmId": incident.arm_id})
+    clock.forward(minutes=31)
+    monkeypatch.setattr(current_app().workspaces, "is_there", None)  # which nobody can call
+    await app.reconcile()
+    record = await app.record(incident.name, workspace=incident.workspace.arm_id)
+    assert (record.json["status"], record.json["reason"]) == ("pending", "unexpected")
+
+
 async def test_an_hour_in_which_contraforce_takes_nothing_in_kills_nothing(app: App, clock: Clock) -> None:
     early = app.workspace.add_incident(created=clock() - timedelta(days=3))
     app.sandbox.faults.plan("contraforce.link", faults.problem(404, problem_code="NOT_FOUND"), times=None)

@@ -171,9 +171,12 @@ class TicketLinking:
         failed = link.failed(failure, now=self._clock(), jitter=jitter)
         if failed.state is not LinkState.DEAD or failed.reason != Reason.INCIDENT_GONE:
             return failed
-        if await self._workspaces.is_there(customer, until=until):
-            return link.skipped(Reason.INCIDENT_GONE, now=self._clock())
-        hidden = UpstreamOutOfSight("its workspace is out of sight", upstream=Upstream.SENTINEL)
+        hidden: Failure = UpstreamOutOfSight("its workspace is out of sight", upstream=Upstream.SENTINEL)
+        try:
+            if await self._workspaces.is_there(customer, until=until):
+                return link.skipped(Reason.INCIDENT_GONE, now=self._clock())
+        except Exception as error:  # noqa: BLE001 - recorded, as of any other step
+            hidden = Unforeseen(error)
         report_failure(link, hidden)
         return link.failed(hidden, now=self._clock(), jitter=jitter)
 
