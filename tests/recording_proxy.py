@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
 
-from stalling_proxy import pass_on
+from stalling_proxy import listening, pass_on
 
 type Manner = Literal["pass", "refuse", "hang", "cut", "garble"]
 
@@ -24,22 +24,9 @@ class RecordingProxy:
     async def start(cls, *, tls: ssl.SSLContext | None = None) -> AsyncIterator["RecordingProxy"]:
         """Listen on a free port of 127.0.0.1 until the block ends."""
         proxy = cls()
-        tasks: set[asyncio.Task[None]] = set()
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.ensure_future(proxy._serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
-        proxy.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
+        async with listening(proxy._serve, tls=tls) as port:
+            proxy.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
             yield proxy
-        finally:
-            server.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     def targets(self) -> list[str]:
         """Return what was asked for: `host:port` of a CONNECT, else a URL."""

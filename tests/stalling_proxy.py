@@ -1,7 +1,8 @@
 """A way to a service on which new connections stall in their handshakes, each until its moment."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 
@@ -20,22 +21,8 @@ class StallingProxy:
     async def start(cls, target: int) -> AsyncIterator["StallingProxy"]:
         """Listen on a free port of 127.0.0.1, in front of the port `target`, until the block ends."""
         proxy = cls(target)
-        tasks: set[asyncio.Task[None]] = set()
-
-        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.ensure_future(proxy._serve(reader, writer))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-        server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=512)
-        proxy.port = server.sockets[0].getsockname()[1]
-        try:
+        async with listening(proxy._serve) as proxy.port:
             yield proxy
-        finally:
-            server.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         release_at = self.release_at() if self.release_at is not None else None
@@ -50,6 +37,30 @@ class StallingProxy:
             there.cancel()
             writer.close()
             service_writer.close()
+
+
+@asynccontextmanager
+async def listening(
+    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    *,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[int]:
+    """Serve each connection to a free port of 127.0.0.1, which is given, until the block ends."""
+    tasks: set[asyncio.Future[None]] = set()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(serve(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, backlog=512, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

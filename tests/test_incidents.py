@@ -12,9 +12,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from library_words import library_words
 
-from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import BodyTooLarge, DeliveryError, NotAnIncident, NotJson
-from contraforce_sentinel.domain.incidents import Incident, IncidentId, Severity, WorkspaceId, skip_reason
+from contraforce_sentinel.domain.incidents import (
+    Delivery,
+    Incident,
+    IncidentId,
+    Severity,
+    WorkspaceId,
+    skip_reason,
+)
 from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES, parse_delivery
 
 PAYLOADS = Path(__file__).parent / "payloads"

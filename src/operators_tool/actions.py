@@ -6,8 +6,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import StaleLink
+from contraforce_sentinel.domain.incidents import Delivery
 from contraforce_sentinel.domain.links import Link, LinkState
 from contraforce_sentinel.domain.reasons import Reason
 from operators_tool import records

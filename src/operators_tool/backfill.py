@@ -9,9 +9,8 @@ from datetime import datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import RecordUnreadable
-from contraforce_sentinel.domain.incidents import Incident, WorkspaceId, skip_reason
+from contraforce_sentinel.domain.incidents import Delivery, Incident, WorkspaceId, skip_reason
 from contraforce_sentinel.domain.links import LinkState
 from contraforce_sentinel.telemetry.reports import report_unreadable
 from operators_tool.render import counts_content, duration, open_console, show_counts, show_json

@@ -15,7 +15,7 @@ from rich.progress import (
 from rich.text import Text
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.domain.deliveries import Delivery
+from contraforce_sentinel.domain.incidents import Delivery
 from operators_tool.exits import Exit
 from operators_tool.render import counts_content, literal, open_console, show_counts, show_json
 from operators_tool.work import Tally, link_all

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import RecordUnreadable, StoreUnavailable, in_our_words
+from contraforce_sentinel.domain.incidents import Delivery
 from contraforce_sentinel.domain.links import Link, LinkState, Outcome
 from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.use_cases.outages import Outages

@@ -1,4 +1,4 @@
-"""Incidents: ARM ids by a strict grammar, severities, and which incidents get no link.
+"""Incidents: ARM ids by a strict grammar, severities, what a delivery says of one, and which get no link.
 
 No message of this module repeats any text of its input.
 """
@@ -151,6 +151,20 @@ class Incident:
     classification: str = ""
     classification_reason: str = ""
     classification_comment: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One call of `POST /api/incidents`.
+
+    `incident` is None where the body only names the incident: it has to be read from Sentinel first.
+    `is_confirmed` says that it is Sentinel's own word, not a body's: a skip needs that.
+    """
+
+    incident_id: IncidentId
+    incident: Incident | None = None
+    ticket_id: str | None = None
+    is_confirmed: bool = False
 
 
 def skip_reason(incident: Incident, *, minimum: Severity) -> Reason | None:

@@ -12,9 +12,8 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
-from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import BodyTooLarge, NotAnIncident, NotJson, RefusedValue
-from contraforce_sentinel.domain.incidents import Incident, IncidentId
+from contraforce_sentinel.domain.incidents import Delivery, Incident, IncidentId
 from contraforce_sentinel.domain.inputs import decode, sentence
 from contraforce_sentinel.domain.tickets import MAX_ID_LENGTH, clean_id
 

@@ -15,7 +15,6 @@ from contraforce_sentinel.contraforce.client import ContraForce, LinkedTicket
 from contraforce_sentinel.contraforce.ticket_systems import status_note
 from contraforce_sentinel.domain.comments import comment_id, comment_text
 from contraforce_sentinel.domain.customers import Customer
-from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import (
     Failure,
     StaleLink,
@@ -25,7 +24,7 @@ from contraforce_sentinel.domain.errors import (
     Upstream,
     UpstreamOutOfSight,
 )
-from contraforce_sentinel.domain.incidents import Incident, Severity, skip_reason
+from contraforce_sentinel.domain.incidents import Delivery, Incident, Severity, skip_reason
 from contraforce_sentinel.domain.links import Clock, Link, LinkState, Outcome
 from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.stores.link_store import LinkStore

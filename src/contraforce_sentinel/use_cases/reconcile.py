@@ -13,9 +13,8 @@ from typing import Final
 
 from contraforce_sentinel.azure.pacing import PUTS, Pace
 from contraforce_sentinel.azure.sentinel import Sentinel
-from contraforce_sentinel.domain.deliveries import Delivery
 from contraforce_sentinel.domain.errors import StaleLink
-from contraforce_sentinel.domain.incidents import Incident, Severity, WorkspaceId, skip_reason
+from contraforce_sentinel.domain.incidents import Delivery, Incident, Severity, WorkspaceId, skip_reason
 from contraforce_sentinel.domain.links import Clock, Link, LinkState
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
 from contraforce_sentinel.stores.link_store import LinkStore
