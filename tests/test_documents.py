@@ -123,6 +123,12 @@ def test_every_room_is_described_and_every_test_has_its_place_on_the_map() -> No
     assert set(re.findall(r"`([\w/]*test_\w+\.py)`", table)) == tests
 
 
+def test_the_first_sentence_on_speed_is_what_was_measured() -> None:
+    text = (ROOT / "docs" / "performance.md").read_text()
+    waits, ratio = re.findall(r"50 ms away, (\d+) ms after .*?\n(\d\.\d+) times", text, re.DOTALL)[0]
+    assert re.search(rf"\| warm delivery, SQLite, 50 ms upstream, p50 \| {waits} ms \| \d+ \| {ratio} ", text)
+
+
 def test_the_readme_is_read_in_a_few_minutes() -> None:
     assert len(README.split()) < 1000
 

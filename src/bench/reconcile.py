@@ -8,7 +8,7 @@ from bench.children import Child
 from bench.figures import Figure, in_turn
 from bench.lab import Lab
 
-CPU_TARGET: Final = 4.0
+CPU_TARGET: Final = 2.0
 GROWTH_TARGET_MB: Final = 40.0
 MS: Final = 1000.0
 
