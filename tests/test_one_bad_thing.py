@@ -42,7 +42,7 @@ USE_CASES = Path(reconcile.__file__).parent
 CALL = re.compile(r"(?:await|in) self\._((?:workspaces|contraforce|sentinel|store)\.\w+)")
 OF_THE_RUN_ITSELF = {"store.last_run", "store.save_run"}
 NOT_CALLED_HERE = {"store.get", "workspaces.is_there"}
-"""What is due is read with its list; a workspace is looked for after half an hour of 404s (test_reconcile)."""
+"""What is due is read with its list; a workspace is looked for after half an hour of 404s (elsewhere)."""
 PLACES = sorted(
     {place for path in USE_CASES.glob("*.py") for place in CALL.findall(path.read_text())}
     - OF_THE_RUN_ITSELF
