@@ -13,7 +13,8 @@ from conftest import App
 from contraforce_sentinel import bootstrap
 from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.domain.links import LEASE, LONGEST_RETRY_AFTER, Lease, Link, LinkState
+from contraforce_sentinel.domain.links import LEASE, LONGEST_RETRY_AFTER, Link
+from contraforce_sentinel.domain.records import Lease, LinkState
 from contraforce_sentinel.stores import sqlite_file
 from contraforce_sentinel.use_cases import linking
 from sandbox import Operation, SandboxIncident, faults

@@ -20,7 +20,8 @@ from store_fixtures import spoil
 from contraforce_sentinel import VERSION
 from contraforce_sentinel.domain.errors import Upstream, UpstreamNotFound
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from operators_tool.commandline import State
 from operators_tool.exits import MEANINGS

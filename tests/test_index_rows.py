@@ -13,8 +13,9 @@ from store_fixtures import Tables, in_memory_transport, spoil
 from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
 from contraforce_sentinel.domain.errors import StaleLink, Upstream, UpstreamRejected
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.domain.runs import Backlog
 from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.stores import tables as tables_module

@@ -30,8 +30,9 @@ from contraforce_sentinel.domain.errors import (
     UpstreamConflict,
 )
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Lease, Link, LinkState
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.records import Lease, LinkState
 from contraforce_sentinel.domain.runs import TimerRun
 from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.stores import sqlite_file, table_calls

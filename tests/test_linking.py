@@ -13,7 +13,7 @@ from conftest import App
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.domain import links
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.domain.links import LinkState
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from sandbox import Operation, faults

@@ -23,8 +23,9 @@ from contraforce_sentinel.domain.errors import (
     UpstreamUnavailable,
 )
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.domain.links import LEASE, MAX_STEPS, Lease, Link, LinkState
+from contraforce_sentinel.domain.links import LEASE, MAX_STEPS, Link
 from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.records import Lease, LinkState
 from contraforce_sentinel.domain.tickets import Ticket
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

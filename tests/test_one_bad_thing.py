@@ -24,7 +24,8 @@ from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.contraforce import client as contraforce
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from contraforce_sentinel.transport import retries
 from contraforce_sentinel.use_cases import reconcile

@@ -20,8 +20,8 @@ from contraforce_sentinel import VERSION
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.domain.errors import NotAnIncident
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.domain.links import LinkState
 from contraforce_sentinel.domain.reasons import Code, Reason
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.domain.schedules import every_step
 from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES, parse_delivery
 from functions_host.messages import HttpAnswer

@@ -29,8 +29,9 @@ from contraforce_sentinel.domain.errors import (
     UpstreamRejected,
 )
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
 from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.stores.entities import key

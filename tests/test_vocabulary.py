@@ -10,7 +10,7 @@ from pathlib import Path
 import trustme
 from conftest import ROOT
 
-from contraforce_sentinel.domain.links import LinkState
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.telemetry.vocabulary import CORRELATION, EVENTS, METRICS, SPANS
 from sandbox import Sandbox
 

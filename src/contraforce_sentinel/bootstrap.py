@@ -75,7 +75,7 @@ class App:
         """The allow-list."""
         from contraforce_sentinel.azure.workspaces import Workspaces
 
-        return Workspaces(self.settings.workspaces, resource_manager=self.resource_manager)
+        return Workspaces(self.settings.customers, resource_manager=self.resource_manager)
 
     @cached_property
     def linking(self) -> "TicketLinking":
@@ -87,8 +87,6 @@ class App:
             contraforce=self.contraforce,
             sentinel=self.sentinel,
             store=self.store,
-            minimum_severity=self.settings.minimum_severity,
-            ticket_url_templates=self.settings.ticket_url_templates,
             clock=_now,
         )
         self._resources.push_async_callback(linking.finish)
@@ -111,18 +109,19 @@ class App:
     @cached_property
     def reconciler(self) -> "Reconciler":
         """The timer's work."""
+        from contraforce_sentinel.use_cases.following import Following
         from contraforce_sentinel.use_cases.reconcile import Reconciler
+        from contraforce_sentinel.use_cases.retention import Retention
 
-        settings = self.settings
+        lookback = timedelta(hours=self.settings.reconcile_lookback_hours)
+        retention = timedelta(days=self.settings.link_retention_days)
         return Reconciler(
-            workspaces=[mapping.workspace for mapping in settings.workspaces],
+            customers=self.settings.customers,
             linking=self.linking,
-            sentinel=self.sentinel,
+            following=Following(sentinel=self.sentinel, store=self.store, lookback=lookback, clock=_now),
+            retention=Retention(store=self.store, retention=retention, clock=_now),
             store=self.store,
             pace=self.pace,
-            minimum_severity=settings.minimum_severity,
-            lookback=timedelta(hours=settings.reconcile_lookback_hours),
-            retention=timedelta(days=settings.link_retention_days),
             clock=_now,
         )
 

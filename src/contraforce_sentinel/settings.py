@@ -23,8 +23,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from contraforce_sentinel.contraforce.ticket_systems import NAMES
-from contraforce_sentinel.domain.comments import is_url_template
-from contraforce_sentinel.domain.customers import Customer
+from contraforce_sentinel.contraforce.url_templates import good_templates
+from contraforce_sentinel.domain.customers import Customer, NamedSeverity
 from contraforce_sentinel.domain.errors import RefusedValue, SettingsError
 from contraforce_sentinel.domain.incidents import Severity
 from contraforce_sentinel.domain.inputs import decode, sentence
@@ -117,7 +117,8 @@ class Settings(BaseModel):
         description=(
             'JSON array `[{"workspace": "<ARM id of the Log Analytics workspace>", '
             '"contraforceWorkspaceId": "<uuid>"}]`, or `@path` of a file with it; '
-            "an incident of any other workspace is refused."
+            "an incident of any other workspace is refused. A customer may have a `minimumSeverity` and "
+            "`ticketUrlTemplates` of its own."
         ),
     )
     link_store: SecretStr = Field(
@@ -134,7 +135,7 @@ class Settings(BaseModel):
     azure_client_id: Annotated[str, _like(_GUID, "must be a GUID")] | None = Field(
         None, description="Client id of the user-assigned identity (azure-identity's own name)."
     )
-    minimum_severity: Severity = Field(
+    minimum_severity: NamedSeverity = Field(
         Severity.INFORMATIONAL,
         description="Incidents below it are skipped: `Informational`, `Low`, `Medium` or `High`.",
     )
@@ -156,14 +157,6 @@ class Settings(BaseModel):
         ),
     )
     _left_out: dict[str, str] = PrivateAttr(default_factory=dict)
-
-    @field_validator("minimum_severity", mode="before")
-    @classmethod
-    def _parse_severity(cls, value: Any) -> Severity:
-        severity = Severity.named(value) if isinstance(value, str) else value
-        if not isinstance(severity, Severity):
-            raise RefusedValue("must be Informational, Low, Medium or High")
-        return severity
 
     @field_validator("workspaces", mode="after")
     @classmethod
@@ -219,7 +212,12 @@ class Settings(BaseModel):
         templates, wrong = _ticket_urls(values.pop(_TICKET_URLS, "{}"))
         if wrong:
             left_out[_TICKET_URLS] = wrong
-        problems |= {name: _UNRESOLVED for name, value in values.items() if _is_unresolved(value)}
+        if "WORKSPACES" in values:
+            values["WORKSPACES"], wrong = _without_bad_templates(values["WORKSPACES"])
+            if wrong:
+                left_out["WORKSPACES"] = wrong
+        texts = {name: value for name, value in values.items() if isinstance(value, str)}
+        problems |= {name: _UNRESOLVED for name, value in texts.items() if _is_unresolved(value)}
         in_azure = environment.get("WEBSITE_SITE_NAME") or environment.get("WEBSITE_SKU")
         if in_azure and values.get("LINK_STORE", "sqlite:").startswith("sqlite:"):
             problems["LINK_STORE"] = "is required in Azure, and SQLite is refused there"
@@ -235,6 +233,17 @@ class Settings(BaseModel):
             raise SettingsError(left_out | problems)
         settings._left_out = left_out  # noqa: SLF001 - its own
         return settings
+
+    @property
+    def customers(self) -> tuple[Customer, ...]:
+        """The customers of `workspaces`; what one does not say of itself, the settings say."""
+        own = {"minimum_severity": self.minimum_severity, "ticket_url_templates": self.ticket_url_templates}
+        return tuple(
+            customer.model_copy(
+                update={name: value for name, value in own.items() if name not in customer.model_fields_set}
+            )
+            for customer in self.workspaces
+        )
 
 
 def _is_unresolved(value: str) -> bool:
@@ -256,29 +265,28 @@ def _decorates(name: str, problem: str) -> bool:
     return name.startswith("TICKET_URL_") or _TICKET_URLS in problem
 
 
-def _ticket_urls(text: str) -> tuple[dict[str, str], str]:
-    """Return the good templates, and what is wrong with the others."""
+def _without_bad_templates(text: str) -> tuple[Any, str]:
+    """Return the customers without bad templates, and what is wrong with those; the text if it is no list."""
     try:
-        if _is_unresolved(text):
-            raise RefusedValue(_UNRESOLVED)  # noqa: TRY301 - told as the others are
-        given = _json_or_file(text)
-        if not isinstance(given, dict):
-            raise RefusedValue("must be a JSON object")  # noqa: TRY301 - told as the others are
+        entries = _json_or_file(text)
+    except RefusedValue:
+        return text, ""
+    wrong = []
+    for place, entry in enumerate(entries if isinstance(entries, list) else []):
+        if isinstance(entry, dict) and "ticketUrlTemplates" in entry:
+            entry["ticketUrlTemplates"], problem = _ticket_urls(entry["ticketUrlTemplates"])
+            wrong += [f"{place}.ticketUrlTemplates {problem}"] if problem else []
+    return entries, ", ".join(wrong)
+
+
+def _ticket_urls(value: Any) -> tuple[dict[str, str], str]:
+    """Return the good templates of a setting, and what is wrong with the others."""
+    if isinstance(value, str) and _is_unresolved(value):
+        return {}, _UNRESOLVED
+    try:
+        return good_templates(_json_or_file(value))
     except RefusedValue as error:
         return {}, str(error)
-    problems = {system: _template_problem(system, template) for system, template in given.items()}
-    good = {system: template for system, template in given.items() if not problems[system]}
-    return good, ", ".join(sorted({problem for problem in problems.values() if problem}))
-
-
-def _template_problem(system: str, template: object) -> str:
-    """Say what is wrong with one template, nothing if it is good."""
-    if system not in NAMES:
-        *others, last = NAMES
-        return f"has a key that is not {', '.join(others)} or {last}"
-    if not isinstance(template, str) or not is_url_template(template):
-        return f"needs an https URL with {{id}} or {{number}} and no other braces for {system}"
-    return ""
 
 
 _MAPPING_KEYS: Final = frozenset(field.alias or name for name, field in Customer.model_fields.items())

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from contraforce_sentinel.domain.errors import StaleLink
 from contraforce_sentinel.domain.incidents import Delivery
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.records import LinkState
 from operators_tool import records
 from operators_tool.backfill import Choice, make_plan, show_plan
 from operators_tool.doctor import examine

@@ -8,18 +8,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from contraforce_sentinel.azure.sentinel import CREATED
 from contraforce_sentinel.bootstrap import App
+from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.errors import RecordUnreadable
-from contraforce_sentinel.domain.incidents import Delivery, Incident, WorkspaceId, skip_reason
-from contraforce_sentinel.domain.links import LinkState
+from contraforce_sentinel.domain.incidents import Delivery, Incident, WorkspaceId
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.telemetry.reports import report_unreadable
+from contraforce_sentinel.use_cases.decision import Need, need, skip_reason
+from contraforce_sentinel.use_cases.feed import incidents
 from operators_tool.render import counts_content, duration, open_console, show_counts, show_json
 
 SECONDS_A_LINK: Final = 1.0
 """What the estimate takes one link for: a call to ContraForce and one to Sentinel. Not a measurement."""
 
 _READS_AT_ONCE: Final = 16
-_UNREADABLE: Final = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,37 +59,47 @@ class Plan:
 
 async def make_plan(app: App, workspace: WorkspaceId, choice: Choice) -> Plan:
     """Look through Sentinel and the store; writes nothing. Raises `UpstreamError` or `StoreUnavailable`."""
-    plan = Plan()
+    plan, seen = Plan(), set[str]()
     exists = await app.store.exists()
-    async for page in app.sentinel.list_incidents(workspace, since=choice.since, until=math.inf):
-        taken = [incident for incident in page if choice.takes(incident)]
-        for incident, state in zip(taken, await _states(app, taken, exists=exists), strict=True):
-            reason = skip_reason(incident, minimum=app.settings.minimum_severity)
-            if state == _UNREADABLE:
+    customer = app.workspaces.require(workspace)
+    listed = incidents(
+        app.sentinel, workspace, by=CREATED, since=choice.since, up_to=choice.until, until=math.inf
+    )
+    async for rows in listed:
+        taken = [one for row in rows if (one := row.incident) and choice.takes(one) and one.id.key not in seen]
+        seen |= {incident.id.key for incident in taken}
+        for incident, record in zip(taken, await _records(app, taken, exists=exists), strict=True):
+            if isinstance(record, RecordUnreadable):
                 plan.settled["refused", "the record cannot be read"] += 1
-            elif state in {LinkState.LINKED, LinkState.DEAD}:
-                plan.settled[state, "before this run"] += 1
-            elif reason is not None and state in {None, LinkState.SKIPPED}:
-                plan.settled[LinkState.SKIPPED, reason] += 1
+            elif record is not None and record.state in {LinkState.LINKED, LinkState.DEAD}:
+                plan.settled[record.state, "before this run"] += 1
+            elif need(incident, record, customer) is Need.SKIP or _stays_skipped(incident, record, customer):
+                plan.settled[LinkState.SKIPPED, skip_reason(incident, customer) or ""] += 1
             else:
                 plan.todo.append(Delivery(incident.id, incident, is_confirmed=True))
     return plan
 
 
-async def _states(app: App, incidents: list[Incident], *, exists: bool) -> list[str | None]:
-    """Return where the links of incidents stand, None for those without a record."""
+def _stays_skipped(incident: Incident, record: Link | None, customer: Customer) -> bool:
+    is_skipped = record is not None and record.state is LinkState.SKIPPED
+    return is_skipped and need(incident, record, customer) is not Need.BRING_BACK
+
+
+async def _records(
+    app: App, incidents: list[Incident], *, exists: bool
+) -> list[Link | RecordUnreadable | None]:
+    """Return the records of incidents, None for those without one."""
     places = asyncio.Semaphore(_READS_AT_ONCE)
 
-    async def state(incident: Incident) -> str | None:
+    async def record(incident: Incident) -> Link | RecordUnreadable | None:
         async with places:
             try:
-                link = await app.store.get(incident.id)
-            except RecordUnreadable:
+                return await app.store.get(incident.id)
+            except RecordUnreadable as error:
                 report_unreadable(incident.id.key)
-                return _UNREADABLE
-            return link.state if link else None
+                return error
 
-    return list(await asyncio.gather(*map(state, incidents))) if exists else [None] * len(incidents)
+    return list(await asyncio.gather(*map(record, incidents))) if exists else [None] * len(incidents)
 
 
 def show_plan(app: App, plan: Plan, *, as_json: bool) -> None:

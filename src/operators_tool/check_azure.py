@@ -180,7 +180,7 @@ async def _check_incidents(app: App, workspace: WorkspaceId, check: str, grant: 
     until = deadline()
     try:
         async with aclosing(
-            app.sentinel.list_incidents(workspace, since=datetime.now(UTC), until=until)
+            app.sentinel.list_incidents(workspace, by=CHANGED, since=datetime.now(UTC), until=until)
         ) as pages:
             await anext(pages, None)
     except UpstreamUnauthorized as error:

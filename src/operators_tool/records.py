@@ -9,8 +9,9 @@ from rich.console import Console
 
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.domain.incidents import WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason, explanation
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.edge import answers
 from contraforce_sentinel.stores.link_store import Found
 from contraforce_sentinel.telemetry.reports import report_unreadable

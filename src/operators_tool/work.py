@@ -16,8 +16,9 @@ from typing import Final
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.domain.errors import RecordUnreadable, StoreUnavailable, in_our_words
 from contraforce_sentinel.domain.incidents import Delivery
-from contraforce_sentinel.domain.links import Link, LinkState, Outcome
+from contraforce_sentinel.domain.links import Link, Outcome
 from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.use_cases.outages import Outages
 from operators_tool.exits import Exit
 

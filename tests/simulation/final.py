@@ -7,8 +7,9 @@ from truth import Case, World
 
 from contraforce_sentinel.domain.errors import RecordUnreadable
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.stores.entities import index_row, link_row, partition
 from contraforce_sentinel.stores.link_store import LinkStore
 

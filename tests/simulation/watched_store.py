@@ -24,7 +24,8 @@ from contraforce_sentinel.azure.httpx_transport import HttpxTransport
 from contraforce_sentinel.azure.identity import Identity
 from contraforce_sentinel.domain.errors import StoreUnavailable
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.domain.runs import Backlog, TimerRun
 from contraforce_sentinel.stores.link_store import Found, LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore

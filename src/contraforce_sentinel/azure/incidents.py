@@ -46,6 +46,11 @@ def read_incident(incident_id: IncidentId, document: object) -> Incident:
     )
 
 
+def read_moment(document: object, field: str) -> datetime | None:
+    """Read one moment of an incident of a list, whatever else it lacks."""
+    return _moment(_object(_object(document).get("properties")).get(field))
+
+
 def read_listed(workspace_id: WorkspaceId, document: object) -> Incident:
     """Read an incident of a list. Raises `UpstreamMalformed` if it cannot be used."""
     name = document.get("name") if isinstance(document, dict) else None

@@ -5,6 +5,7 @@ https://learn.microsoft.com/rest/api/azure/#async-operations-throttling-and-pagi
 
 import logging
 from collections.abc import AsyncGenerator, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -18,7 +19,15 @@ from contraforce_sentinel.transport.retries import deadline
 MOST_PAGES: Final = 1000
 
 
-class _Page(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer: what it lists, and whether it names another one."""
+
+    documents: list[Any]
+    has_next: bool
+
+
+class _Answer(BaseModel):
     model_config = ConfigDict(hide_input_in_errors=True, defer_build=True)
 
     value: list[Any]
@@ -33,7 +42,7 @@ async def pages(
     query: Mapping[str, str],
     upstream: Upstream,
     until: float,
-) -> AsyncGenerator[list[Any]]:
+) -> AsyncGenerator[Page]:
     """Yield what a collection of a workspace holds, page by page; some may be empty. Raises `UpstreamError`.
 
     A list whose next link leads elsewhere, or nowhere new, ends there, with an event.
@@ -44,11 +53,12 @@ async def pages(
         asked.add(address)
         document = await resource_manager.read(address, upstream=upstream, until=min(until, deadline()))
         try:
-            page = _Page.model_validate(document)
+            page = _Answer.model_validate(document)
         except ValidationError:
             raise UpstreamMalformed("a list of an unknown shape", upstream=upstream) from None
-        yield page.value
-        if page.next_link is None or page.next_link == "":
+        has_next = page.next_link is not None and page.next_link != ""
+        yield Page(page.value, has_next)
+        if not has_next:
             return
         address = resource_manager.own_address(page.next_link)
         objection = _objection(address, asked)

@@ -7,12 +7,13 @@ exceptions stay inside.
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from contraforce_sentinel.azure.incidents import API_VERSION, read_incident, read_listed
-from contraforce_sentinel.azure.lists import pages
+from contraforce_sentinel.azure.incidents import API_VERSION, read_incident, read_listed, read_moment
+from contraforce_sentinel.azure.lists import Page, pages
 from contraforce_sentinel.azure.pacing import Pace
 from contraforce_sentinel.azure.resource_manager import ResourceManager
 from contraforce_sentinel.domain.comments import is_our_comment
@@ -24,11 +25,40 @@ from contraforce_sentinel.domain.errors import (
     UpstreamUnavailable,
     in_our_words,
 )
-from contraforce_sentinel.domain.incidents import Incident, IncidentId, WorkspaceId
+from contraforce_sentinel.domain.incidents import MAX_ARM_ID_LENGTH, Incident, IncidentId, WorkspaceId
 from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.telemetry.events import event
 
 PAGE_SIZE: Final = 250
+MOST_OF_A_LIST: Final = 1000
+"""One list gives no more, and does not say that there are more."""
+
+_MOST_TOLD: Final = 1000
+
+CREATED: Final = "createdTimeUtc"
+CHANGED: Final = "lastModifiedTimeUtc"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An incident of a list; None where it cannot be read. Its `moment` in the list's order is."""
+
+    name: str
+    moment: datetime | None
+    incident: Incident | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One answer of a list, and whether there is another one."""
+
+    rows: list[Row]
+    has_next: bool
+
+    @property
+    def incidents(self) -> list[Incident]:
+        """Those that can be read."""
+        return [row.incident for row in self.rows if row.incident is not None]
 
 
 class Sentinel:
@@ -37,6 +67,7 @@ class Sentinel:
     def __init__(self, resource_manager: ResourceManager, *, pace: Pace) -> None:
         self._resource_manager = resource_manager
         self._pace = pace
+        self._told: set[str] = set()
 
     def prepare(self) -> None:
         """Begin what the first comment needs: the SDK takes a while to import."""
@@ -49,21 +80,21 @@ class Sentinel:
         return read_incident(incident_id, document)
 
     async def list_incidents(
-        self, workspace_id: WorkspaceId, *, since: datetime, until: float
-    ) -> AsyncGenerator[list[Incident]]:
-        """Yield the incidents created since a moment, oldest first, page by page. Raises `UpstreamError`.
+        self, workspace_id: WorkspaceId, *, by: str, since: datetime, until: float
+    ) -> AsyncGenerator[Rows]:
+        """Yield the incidents that were created, or changed, since a moment, oldest first, answer by answer.
 
-        An incident that cannot be read is left out, with an event: it must not hold back the others.
+        `by` is `CREATED` or `CHANGED`. Raises `UpstreamError`. An incident that cannot be read is told once a
+        process, and holds back no other.
         """
         query = {
-            "$filter": f"properties/createdTimeUtc ge {since.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
-            "$orderby": "properties/createdTimeUtc asc",
+            "$filter": f"properties/{by} ge {since.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+            "$orderby": f"properties/{by} asc",
             "$top": str(PAGE_SIZE),
         }
         async with aclosing(self._pages(workspace_id, query, until)) as found:
             async for page in found:
-                read = [_listed(workspace_id, document) for document in page]
-                yield [incident for incident in read if incident is not None]
+                yield Rows([self._row(workspace_id, one, by) for one in page.documents], page.has_next)
 
     async def get_numbered(self, workspace_id: WorkspaceId, number: int, *, until: float) -> Incident | None:
         """Return the incident that people call by this number, None if there is none. Raises `UpstreamError`.
@@ -72,13 +103,28 @@ class Sentinel:
         """
         query = {"$filter": f"properties/incidentNumber eq {number}", "$top": "1"}
         async with aclosing(self._pages(workspace_id, query, until)) as found:
-            first = await anext((page[0] async for page in found if page), None)
-        incident = None if first is None else _listed(workspace_id, first)
+            first = await anext((page.documents[0] async for page in found if page.documents), None)
+        incident = None if first is None else self._row(workspace_id, first, CHANGED).incident
         return incident if incident and incident.number == str(number) else None
+
+    def _row(self, workspace_id: WorkspaceId, document: object, by: str) -> Row:
+        """Read one incident of a list; one that cannot be read is told once a process."""
+        name = document.get("name") if isinstance(document, dict) else None
+        incident = None
+        try:
+            incident = read_listed(workspace_id, document)
+        except Exception as error:  # noqa: BLE001 - it is this incident's alone
+            self._tell(f"{workspace_id.key} {name}"[:MAX_ARM_ID_LENGTH], error)
+        return Row(str(name), read_moment(document, by), incident)
+
+    def _tell(self, place: str, error: Exception) -> None:
+        if place not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(place)
+            event("discovery.unreadable", level=logging.ERROR, error=in_our_words(error))
 
     def _pages(
         self, workspace_id: WorkspaceId, query: Mapping[str, str], until: float
-    ) -> AsyncGenerator[list[Any]]:
+    ) -> AsyncGenerator[Page]:
         return pages(
             self._resource_manager,
             workspace_id,
@@ -137,11 +183,3 @@ class Sentinel:
                 ) from conflict
             if not is_our_comment(message, ticket):
                 raise
-
-
-def _listed(workspace_id: WorkspaceId, document: object) -> Incident | None:
-    try:
-        return read_listed(workspace_id, document)
-    except Exception as error:  # noqa: BLE001 - it is this incident's alone
-        event("discovery.unreadable", level=logging.ERROR, error=in_our_words(error))
-        return None

@@ -7,13 +7,12 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Field
 
 from contraforce_sentinel.domain.errors import NotAnIncident
-from contraforce_sentinel.domain.reasons import Reason
 
 MAX_ARM_ID_LENGTH: Final = 600
 
@@ -122,6 +121,14 @@ class Severity(IntEnum):
         return cls.__members__.get((text or "").upper())
 
 
+class IncidentState(StrEnum):
+    """What an incident is: its record keeps that. A merged one is closed and labelled `Redirected`."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    MERGED = "merged"
+
+
 def _digits(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -152,6 +159,18 @@ class Incident:
     classification_reason: str = ""
     classification_comment: str = field(default="", repr=False)
 
+    @property
+    def state(self) -> IncidentState:
+        """Open, closed or merged away; of a merged one the comments stay behind."""
+        if any(label.lower() == "redirected" for label in self.labels):
+            return IncidentState.MERGED
+        return IncidentState.CLOSED if self.status.lower() == "closed" else IncidentState.OPEN
+
+    def reaches(self, minimum: Severity) -> bool:
+        """Whether it is severe enough; an unknown severity always is: better a comment than a miss."""
+        severity = Severity.named(self.severity)
+        return severity is None or severity >= minimum
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -165,19 +184,3 @@ class Delivery:
     incident: Incident | None = None
     ticket_id: str | None = None
     is_confirmed: bool = False
-
-
-def skip_reason(incident: Incident, *, minimum: Severity) -> Reason | None:
-    """Return why this incident gets no ticket link, or None if it gets one.
-
-    A merged incident is closed and labelled `Redirected`; comments on it stay behind. An unknown
-    severity is never below the minimum: better one comment too many than an incident missed.
-    """
-    if any(label.lower() == "redirected" for label in incident.labels):
-        return Reason.REDIRECTED
-    if incident.status.lower() == "closed":
-        return Reason.CLOSED
-    severity = Severity.named(incident.severity)
-    if severity is not None and severity < minimum:
-        return Reason.BELOW_MINIMUM_SEVERITY
-    return None

@@ -2,7 +2,7 @@
 
     pending ──▶ ticketed ──▶ linked
        │           │
-       ├───────────┼──▶ skipped (a later delivery may bring it back)
+       ├───────────┼──▶ skipped (a later delivery, or the incident's next change, may bring it back)
        └───────────┴──▶ dead (needs a person, who may bring it back)
 
 Every transition returns a new record. What a failure leads to is a table, in `schedules`.
@@ -10,22 +10,23 @@ Every transition returns a new record. What a failure leads to is a table, in `s
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Final, Self
+from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BeforeValidator,
-    PlainSerializer,
+from pydantic import BeforeValidator, PlainSerializer
+
+from contraforce_sentinel.domain.errors import (
+    Failure,
+    Unforeseen,
+    Upstream,
+    UpstreamError,
+    UpstreamMalformed,
 )
-
-from contraforce_sentinel.domain.errors import Failure, Upstream, UpstreamError
-from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.incidents import Incident, IncidentId
 from contraforce_sentinel.domain.reasons import Reason
-from contraforce_sentinel.domain.records import Record
+from contraforce_sentinel.domain.records import Cause, Lease, LinkState, Record, Sighting, Step, UtcTime
 from contraforce_sentinel.domain.schedules import next_step
 from contraforce_sentinel.domain.tickets import Ticket
 
@@ -49,24 +50,6 @@ MAX_STEPS: Final = 20
 type Clock = Callable[[], datetime]
 
 
-class LinkState(StrEnum):
-    """Where a link stands; see the drawing in the module's docstring."""
-
-    PENDING = "pending"
-    TICKETED = "ticketed"
-    LINKED = "linked"
-    SKIPPED = "skipped"
-    DEAD = "dead"
-
-
-class Lease(Record):
-    """One worker's right to work on a link, until a moment in UTC."""
-
-    owner: str
-    until: AwareDatetime
-
-
-type _UtcTime = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
 type _ArmId = Annotated[
     IncidentId,
     BeforeValidator(lambda value: IncidentId.parse(value) if isinstance(value, str) else value),
@@ -74,47 +57,52 @@ type _ArmId = Annotated[
 ]
 
 
-class Step(Record):
-    """Where an attempt left the link; the same again is counted, `at` the first time, `last_at` the last."""
-
-    state: LinkState
-    reason: str | None = None
-    code: str | None = None
-    at: _UtcTime
-    last_at: _UtcTime
-    times: int = 1
-
-
 class Link(Record):
     """The record of one incident's link, as stored.
 
     `attempts` counts every claim; `failures` those in a row that ended with the present `reason`, which
     lasts since `failing_since`. A link is due when `next_try_at` has come; before `not_before`, which only
-    an upstream's `Retry-After` sets, nobody may try. `requested_ticket_id` is the ticket
-    that a caller asked for. `history` is where attempts left the link, oldest first, no
-    more than `MAX_STEPS`. `version` is the store's, for compare-and-set.
+    an upstream's `Retry-After` sets, nobody may try. `history` is where attempts left the link, oldest
+    first, no more than `MAX_STEPS`. `version` is the store's, for compare-and-set.
+
+    `seen` is the incident as it was when last looked at; `first_seen_by` is the trigger that brought it
+    first, `first_seen_at` when: `created_at` moves on where retention keeps a record longer.
+
+    `ticket` came from the ContraForce workspace `ticket_workspace_id`; `requested_ticket_id`, which a caller
+    asked for, was meant for `requested_workspace_id`. `earlier_tickets` are those that it had before,
+    `answer_lost` that tickets/link may have made one that nobody knows. `was_dead` is why a skipped link was
+    dead before.
 
     `reason` is a `Reason`; read from a store, it may be one that only a later version knows.
     """
 
     incident_id: _ArmId
     incident_number: str | None = None
+    seen: Sighting = Sighting()
+    first_seen_at: UtcTime | None = None
+    first_seen_by: str | None = None
     state: LinkState = LinkState.PENDING
     ticket: Ticket | None = None
+    ticket_workspace_id: UUID | None = None
+    earlier_tickets: tuple[Ticket, ...] = ()
     requested_ticket_id: str | None = None
+    requested_workspace_id: UUID | None = None
+    answer_lost: bool = False
+    linked_at: UtcTime | None = None
+    was_dead: Cause | None = None
     reason: str | None = None
     code: str | None = None
     fields: tuple[str, ...] = ()
     request_id: str | None = None
     attempts: int = 0
     failures: int = 0
-    failing_since: _UtcTime | None = None
-    next_try_at: _UtcTime | None = None
-    not_before: _UtcTime | None = None
+    failing_since: UtcTime | None = None
+    next_try_at: UtcTime | None = None
+    not_before: UtcTime | None = None
     lease: Lease | None = None
     history: tuple[Step, ...] = ()
-    created_at: _UtcTime
-    updated_at: _UtcTime
+    created_at: UtcTime
+    updated_at: UtcTime
     version: str = ""
 
     def _after(self, now: datetime, **changes: object) -> Self:
@@ -153,8 +141,10 @@ class Link(Record):
             return False
         return self.not_before is None or not now < self.not_before <= now + LONGEST_RETRY_AFTER
 
-    def requesting(self, ticket_id: str | None, *, now: datetime) -> Self:
-        """A caller asks for a certain ticket: kept while no worker is at it and no ticket is known.
+    def requesting(self, ticket_id: str | None, *, of: UUID, now: datetime) -> Self:
+        """A caller asks for a certain ticket of a ContraForce workspace.
+
+        That is kept while no worker is at it and no ticket is known.
 
         Where the ticket that was asked for was refused, any other request, or none, brings the link back.
         """
@@ -162,39 +152,70 @@ class Link(Record):
             return self
         if self.state is LinkState.DEAD:
             is_refused = self.reason == Reason.TICKET_REFUSED
-            return self.revived(now=now).requesting(ticket_id, now=now) if is_refused else self
-        return self if ticket_id is None else self._after(now, requested_ticket_id=ticket_id)
+            return self.revived(now=now).requesting(ticket_id, of=of, now=now) if is_refused else self
+        if ticket_id is None:
+            return self
+        return self._after(now, requested_ticket_id=ticket_id, requested_workspace_id=of)
 
     def claimed(self, *, owner: str, now: datetime) -> Self:
-        """One worker works on it; if that worker dies, the link is due when its lease ends."""
+        """One worker works on it; if that worker dies, the link is due when its lease ends.
+
+        A skipped one begins anew, as if nobody had looked at its incident yet.
+        """
         until = now + LEASE
+        forgotten = {"state": None, "since": None}
+        is_skipped = self.state is LinkState.SKIPPED
         return self._after(
             now,
+            seen=self.seen.model_copy(update=forgotten) if is_skipped else self.seen,
             state=LinkState.TICKETED if self.ticket else LinkState.PENDING,
             lease=Lease(owner=owner, until=until),
             attempts=self.attempts + 1,
             next_try_at=until,
         )
 
-    def ticketed(self, ticket: Ticket, *, request_id: str | None, now: datetime) -> Self:
-        """The ticket is known; from here on tickets/link is never called again. The lease goes on."""
+    def ticketed(self, ticket: Ticket, *, of: UUID, request_id: str | None, now: datetime) -> Self:
+        """The ticket of a ContraForce workspace is known: tickets/link is never called again.
+
+        The lease goes on.
+        """
         return self._after(
             now,
             state=LinkState.TICKETED,
             ticket=ticket,
+            ticket_workspace_id=of,
             request_id=request_id,
             **_NO_FAILURE,
         ).noted()
 
     def linked(self, *, now: datetime) -> Self:
         """The comment is in place."""
-        linked = self._after(now, state=LinkState.LINKED, lease=None, next_try_at=None, **_NO_FAILURE)
-        return linked.noted()
+        changes = {**_NO_FAILURE, "linked_at": now, "lease": None, "next_try_at": None}
+        return self._after(now, state=LinkState.LINKED, **changes).noted()
+
+    def saw(self, incident: Incident, *, is_confirmed: bool, now: datetime) -> Self:
+        """Keep what the incident is; the record itself where that is nothing new."""
+        seen = self.seen.updated(incident, is_confirmed=is_confirmed, now=now)
+        number = incident.number
+        if (seen, number) == (self.seen, self.incident_number):
+            return self
+        return self._after(now, seen=seen, incident_number=number)
 
     def skipped(self, reason: Reason, *, now: datetime) -> Self:
         """The incident gets no link, for a reason that lies in the incident."""
-        changes = {**_NO_FAILURE, "reason": reason}
-        return self._after(now, state=LinkState.SKIPPED, lease=None, next_try_at=None, **changes).noted()
+        is_dead = self.state is LinkState.DEAD
+        cause = Cause(reason=self.reason, code=self.code, fields=self.fields) if is_dead else None
+        changes = {**_NO_FAILURE, "reason": reason, "was_dead": cause, "lease": None, "next_try_at": None}
+        return self._after(now, state=LinkState.SKIPPED, **changes).noted()
+
+    def brought_back(self, *, now: datetime) -> Self:
+        """The incident of a skipped link is to be linked: as the link was before, due at once or dead."""
+        if self.was_dead is not None:
+            cause = self.was_dead
+            changes = {"reason": cause.reason, "code": cause.code, "fields": cause.fields, "was_dead": None}
+            return self._after(now, state=LinkState.DEAD, **changes).noted()
+        state = LinkState.TICKETED if self.ticket else LinkState.PENDING
+        return self._after(now, state=state, next_try_at=now, **_NO_FAILURE).noted()
 
     def revived(self, *, now: datetime) -> Self:
         """A person has brought a dead link back: it is due at once, its history goes on.
@@ -227,6 +248,7 @@ class Link(Record):
             now,
             state=LinkState.DEAD if dead else self.state,
             lease=None,
+            answer_lost=self.answer_lost or _may_have_linked(error),
             reason=reason,
             code=error.code,
             fields=error.fields,
@@ -244,6 +266,14 @@ def _is_about_request(error: Failure) -> bool:
     return isinstance(error, UpstreamError) and (
         error.upstream is Upstream.CONTRAFORCE and error.status in refusals
     )
+
+
+def _may_have_linked(error: Failure) -> bool:
+    """Whether there may be a ticket that nobody knows."""
+    if isinstance(error, Unforeseen):
+        return error.ticket_at_risk
+    is_malformed = isinstance(error, UpstreamMalformed)
+    return error.upstream is Upstream.CONTRAFORCE and (error.ambiguous or is_malformed)
 
 
 _NO_FAILURE: Final[dict[str, object]] = {

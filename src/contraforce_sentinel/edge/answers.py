@@ -21,8 +21,9 @@ from contraforce_sentinel.domain.errors import (
     UpstreamError,
     WorkspaceNotConfigured,
 )
-from contraforce_sentinel.domain.links import Link, LinkState, Outcome
+from contraforce_sentinel.domain.links import Link, Outcome
 from contraforce_sentinel.domain.reasons import Code, Reason
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.domain.runs import TimerRun
 
 _RETRY_AFTER_SECONDS: Final = "30"

@@ -11,7 +11,8 @@ from typing import Any
 from azure.core import MatchConditions
 
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.stores.link_store import read_record
 
 type Entity = dict[str, Any]
@@ -65,6 +66,7 @@ def to_entity(link: Link) -> Entity:
         **key(link.incident_id.workspace, link_row(link.incident_id)),
         "workspace": link.incident_id.workspace.key,
         "state": link.state.value,
+        "seen": link.seen.state or "",
         "created_at": link.created_at.astimezone(UTC),
         "record": link.model_dump_json(exclude={"version"}),
     }

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from contraforce_sentinel.domain.errors import NotAnIncident, RecordUnreadable, StoreUnavailable
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
-from contraforce_sentinel.domain.runs import Backlog, TimerRun
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.records import LinkState
+from contraforce_sentinel.domain.runs import Backlog, Feed, TimerRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,18 @@ class Found:
     unreadable: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """The two words of a record that tell whether its incident's change needs anything; `link` reads it all.
+
+    `seen` is what its incident was, None where the record does not say. `link` raises `RecordUnreadable`.
+    """
+
+    state: str
+    seen: str | None
+    link: Callable[[], Link]
+
+
 def read_record(record: object, *, incident: str, version: str) -> Link:
     """Read the stored JSON of the incident of this key. Raises `RecordUnreadable`, also for another's."""
     try:
@@ -37,6 +50,15 @@ def read_record(record: object, *, incident: str, version: str) -> Link:
     if link.incident_id.key != incident:
         raise RecordUnreadable(incident)
     return link.model_copy(update={"version": version})
+
+
+def read_feed(feed: object, *, version: str) -> Feed:
+    """Read the stored JSON of a feed. Raises `StoreUnavailable`: another one could link twice."""
+    try:
+        found = Feed.model_validate_json(feed if isinstance(feed, str | bytes) else "")
+    except (ValidationError, OverflowError):
+        raise StoreUnavailable("how far a workspace was followed cannot be read by this version") from None
+    return found.model_copy(update={"version": version})
 
 
 def read_watermark(text: object, read: Callable[[str], datetime]) -> datetime:
@@ -68,8 +90,8 @@ class LinkStore(Protocol):
     async def delete(self, link: Link) -> None:
         """Remove a record; raise `StaleLink` if it is not the one that was read any more."""
 
-    async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
-        """Return the keys of those incidents that have a record; reads in bounded batches."""
+    async def glimpse(self, incident_ids: Sequence[IncidentId]) -> dict[str, Glimpse]:
+        """Return those of the incidents, by their keys, that have a record; reads in bounded batches."""
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
         """Return a workspace's links whose next try has come, longest waiting first; reads no others.
@@ -95,11 +117,14 @@ class LinkStore(Protocol):
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         """Return when a workspace's next link is or was due, and how many of its links are dead."""
 
-    async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
-        """Return up to which creation time the workspace's incidents are all in the store."""
+    async def feed(self, workspace_id: WorkspaceId) -> Feed | None:
+        """Return how far the workspace's changes were followed."""
 
-    async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
-        """Move it forward; a move back has no effect."""
+    async def save_feed(self, workspace_id: WorkspaceId, feed: Feed) -> Feed | None:
+        """Store that; None, and no effect, if it is not the one that was read any more."""
+
+    async def creation_watermark(self, workspace_id: WorkspaceId) -> datetime | None:
+        """Return up to which creation time version 0.1.0 had put the workspace's incidents into the store."""
 
     async def last_run(self) -> TimerRun | None:
         """Return the timer's last finished run."""

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from contraforce_sentinel.domain.errors import RecordUnreadable, StaleLink
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import LONGEST_WAIT, Link, LinkState
-from contraforce_sentinel.domain.runs import Backlog, TimerRun
-from contraforce_sentinel.stores.link_store import Found, read_record, read_watermark
+from contraforce_sentinel.domain.links import LONGEST_WAIT, Link
+from contraforce_sentinel.domain.records import LinkState
+from contraforce_sentinel.domain.runs import Backlog, Feed, TimerRun
+from contraforce_sentinel.stores.link_store import Found, Glimpse, read_feed, read_record, read_watermark
 from contraforce_sentinel.stores.sqlite_file import SqliteFile
 
 _BATCH: Final = 500
@@ -38,8 +39,9 @@ class SqliteLinkStore:
         inserted = await self._file.run(
             lambda db: (
                 db.execute(
-                    "INSERT INTO links (incident, workspace, version, state, next_try_at, created_at, record)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+                    "INSERT INTO links"
+                    " (incident, workspace, version, state, seen, next_try_at, created_at, record)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
                     " ON CONFLICT DO NOTHING",
                     (link.incident_id.key, link.incident_id.workspace.key, *_columns(stored)),
                 ).rowcount
@@ -63,8 +65,8 @@ class SqliteLinkStore:
         changed = await self._file.run(
             lambda db: (
                 db.execute(
-                    "UPDATE links SET version = ?, state = ?, next_try_at = ?, created_at = ?, record = ?"
-                    " WHERE incident = ? AND version = ?",
+                    "UPDATE links SET version = ?, state = ?, seen = ?, next_try_at = ?, created_at = ?,"
+                    " record = ? WHERE incident = ? AND version = ?",
                     (*_columns(stored), link.incident_id.key, link.version),
                 ).rowcount
             )
@@ -86,11 +88,11 @@ class SqliteLinkStore:
         if not deleted:
             raise StaleLink(f"the link of {link.incident_id.key} was changed by another worker")
 
-    async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
-        """See `LinkStore.known`."""
-        found: set[str] = set()
+    async def glimpse(self, incident_ids: Sequence[IncidentId]) -> dict[str, Glimpse]:
+        """See `LinkStore.glimpse`."""
+        found: dict[str, Glimpse] = {}
         for batch in batched((incident_id.key for incident_id in incident_ids), _BATCH, strict=False):
-            found |= await self._file.run(partial(_select_known, batch))
+            found |= await self._file.run(partial(_select_glimpses, batch))
         return found
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
@@ -136,8 +138,31 @@ class SqliteLinkStore:
         )
         return Backlog(oldest_due_at=oldest, dead=dead)
 
-    async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
-        """See `LinkStore.watermark`."""
+    async def feed(self, workspace_id: WorkspaceId) -> Feed | None:
+        """See `LinkStore.feed`."""
+        row = await self._file.run(
+            lambda db: db.execute(
+                "SELECT CAST(feed AS BLOB), version FROM feeds WHERE workspace = ?", (workspace_id.key,)
+            ).fetchone()
+        )
+        return None if row is None else read_feed(row[0], version=row[1])
+
+    async def save_feed(self, workspace_id: WorkspaceId, feed: Feed) -> Feed | None:
+        """See `LinkStore.save_feed`."""
+        stored = feed.model_copy(update={"version": uuid4().hex})
+        saved = await self._file.run(
+            lambda db: (
+                db.execute(
+                    "INSERT INTO feeds (workspace, version, feed) VALUES (?1, ?2, ?3)"
+                    " ON CONFLICT DO UPDATE SET version = ?2, feed = ?3 WHERE version = ?4",
+                    (workspace_id.key, stored.version, _json(stored), feed.version),
+                ).rowcount
+            )
+        )
+        return stored if saved else None
+
+    async def creation_watermark(self, workspace_id: WorkspaceId) -> datetime | None:
+        """See `LinkStore.creation_watermark`."""
         row = await self._file.run(
             lambda db: db.execute(
                 "SELECT CAST(created_at AS BLOB) FROM watermarks WHERE workspace = ?", (workspace_id.key,)
@@ -145,16 +170,6 @@ class SqliteLinkStore:
         )
         return (
             None if row is None else read_watermark(row[0].decode(errors="replace"), datetime.fromisoformat)
-        )
-
-    async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
-        """See `LinkStore.move_watermark`."""
-        await self._file.run(
-            lambda db: db.execute(
-                "INSERT INTO watermarks (workspace, created_at) VALUES (?, ?) ON CONFLICT DO UPDATE"
-                " SET created_at = excluded.created_at WHERE excluded.created_at > created_at",
-                (workspace_id.key, _text(to)),
-            )
         )
 
     async def last_run(self) -> TimerRun | None:
@@ -206,10 +221,11 @@ def _select(query: str, parameters: tuple[str, ...], limit: int, db: sqlite3.Con
     return found
 
 
-def _select_known(keys: tuple[str, ...], db: sqlite3.Connection) -> set[str]:
+def _select_glimpses(keys: tuple[str, ...], db: sqlite3.Connection) -> dict[str, Glimpse]:
     marks = ", ".join("?" * len(keys))
-    rows = db.execute(f"SELECT incident FROM links WHERE incident IN ({marks})", keys)  # noqa: S608 - marks only
-    return {row[0] for row in rows}
+    columns = "state, seen, incident, version, CAST(record AS BLOB)"
+    rows = db.execute(f"SELECT {columns} FROM links WHERE incident IN ({marks})", keys)  # noqa: S608 - marks only
+    return {row[2]: Glimpse(row[0], row[1], partial(_link, row[2:])) for row in rows}
 
 
 def _text(moment: datetime) -> str:
@@ -221,9 +237,13 @@ def _renewed(link: Link) -> Link:
     return link.model_copy(update={"version": uuid4().hex})
 
 
-def _columns(link: Link) -> tuple[str, str, str | None, str, str]:
+def _columns(link: Link) -> tuple[str, str, str | None, str | None, str, str]:
     due = None if link.next_try_at is None else _text(link.next_try_at)
-    return link.version, link.state, due, _text(link.created_at), link.model_dump_json(exclude={"version"})
+    return link.version, link.state, link.seen.state, due, _text(link.created_at), _json(link)
+
+
+def _json(record: Link | Feed) -> str:
+    return record.model_dump_json(exclude={"version"})
 
 
 def _link(row: tuple[str, str, bytes]) -> Link:

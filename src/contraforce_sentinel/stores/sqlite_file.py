@@ -33,11 +33,18 @@ CREATE TABLE IF NOT EXISTS links (
 CREATE INDEX IF NOT EXISTS links_due ON links (workspace, next_try_at) WHERE next_try_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS links_done ON links (workspace, created_at) WHERE state IN ('linked', 'skipped');
 CREATE INDEX IF NOT EXISTS links_dead ON links (workspace) WHERE state = 'dead';
+-- what 0.1.0 kept; it is read once
 CREATE TABLE IF NOT EXISTS watermarks (workspace TEXT PRIMARY KEY, created_at TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS runs (only INTEGER PRIMARY KEY CHECK (only = 1), run TEXT NOT NULL) STRICT;
 PRAGMA user_version = 1;
 COMMIT;
 """
+# version 0.1.0 may go on with the file beside this one: no new number
+_IS_GROWN: Final = "SELECT count(*) FROM pragma_table_info('links') WHERE name = 'seen'"
+_GROWTH: Final = (
+    "ALTER TABLE links ADD COLUMN seen TEXT",  # what the incident was; NULL: the record does not say
+    "CREATE TABLE feeds (workspace TEXT PRIMARY KEY, version TEXT NOT NULL, feed TEXT NOT NULL) STRICT",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +176,19 @@ def _open(path: Path) -> sqlite3.Connection:
             )
         if version < SCHEMA_VERSION:
             db.executescript(_SCHEMA)
+        _grow(db)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _grow(db: sqlite3.Connection) -> None:
+    """Add what 0.1.0 did not have."""
+    if db.execute(_IS_GROWN).fetchone()[0]:
+        return
+    db.execute("BEGIN IMMEDIATE")
+    if not db.execute(_IS_GROWN).fetchone()[0]:  # else another process has just done it
+        for statement in _GROWTH:
+            db.execute(statement)
+    db.execute("COMMIT")

@@ -77,7 +77,7 @@ class TableWrites:
         """Write a record and its index row; None if it is not the expected one that is there."""
         mark, workspace, new_row = uuid4().hex, link.incident_id.workspace, index_row(link)
         entity = {**to_entity(link), "written": mark}
-        condition = {} if etag is None else {"mode": UpdateMode.REPLACE, **unchanged(etag)}
+        condition = {} if etag is None else {"mode": UpdateMode.MERGE, **unchanged(etag)}
         operations: Operations = [(first, entity, condition)]
         if new_row and new_row != old_row:
             operations.append(("upsert", key(workspace, new_row), {}))

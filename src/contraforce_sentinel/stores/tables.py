@@ -6,7 +6,8 @@ Each workspace has a partition. In it, by row key:
     link-<incident>         the record; one entity per incident, changed by ETag
     due-<time>-<incident>   beside it while a try is to come, so that due links are a range of their own
     dead-<incident>         beside it while it needs a person, so that they can be counted
-    watermark               of discovery
+    feed                    how far the workspace was followed
+    watermark               what 0.1.0 kept instead; it is read once
 
 A link and its index row change in one entity group transaction. Whoever finds that one of them is missing
 all the same mends it. With 100,000 links linked and 10 due, a run reads 10 index rows and 10 links.
@@ -27,8 +28,9 @@ from pydantic import ValidationError
 from contraforce_sentinel.azure.identity import Identity
 from contraforce_sentinel.domain.errors import RecordUnreadable
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
-from contraforce_sentinel.domain.links import LONGEST_WAIT, Link, LinkState
-from contraforce_sentinel.domain.runs import Backlog, TimerRun
+from contraforce_sentinel.domain.links import LONGEST_WAIT, Link
+from contraforce_sentinel.domain.records import LinkState
+from contraforce_sentinel.domain.runs import Backlog, Feed, TimerRun
 from contraforce_sentinel.stores.entities import (
     behind,
     due_at,
@@ -40,7 +42,7 @@ from contraforce_sentinel.stores.entities import (
     to_time,
     unchanged,
 )
-from contraforce_sentinel.stores.link_store import Found, read_watermark
+from contraforce_sentinel.stores.link_store import Found, Glimpse, read_feed, read_watermark
 from contraforce_sentinel.stores.table_calls import Refused, TableCalls, reading
 from contraforce_sentinel.stores.table_index import TableIndex
 from contraforce_sentinel.stores.table_reads import TableReads
@@ -51,6 +53,7 @@ type Transport = AsyncHttpTransport[Any, Any]
 TABLE_NAME: Final = "contraforcelinks"
 _TIMER_PARTITION: Final = "timer"
 _LAST_RUN: Final = "last-run"
+_FEED: Final = "feed"
 _WATERMARK: Final = "watermark"
 _EXPIRED: Final = " and (state eq 'linked' or state eq 'skipped') and created_at lt @before"
 _MOST_WRONG: Final = 3000
@@ -96,14 +99,20 @@ class TableLinkStore:
         """See `LinkStore.delete`."""
         await self._writes.delete(link)
 
-    async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
-        """See `LinkStore.known`."""
+    async def glimpse(self, incident_ids: Sequence[IncidentId]) -> dict[str, Glimpse]:
+        """See `LinkStore.glimpse`."""
 
         async def look(one: IncidentId) -> Any:
-            return await self._reads.one(partition(one.workspace), link_row(one), select=["RowKey"])
+            return await self._reads.one(partition(one.workspace), link_row(one))
 
         found = await self._reads.in_batches(look, incident_ids)
-        return {one.key for one, entity in zip(incident_ids, found, strict=True) if entity is not None}
+        return {
+            one.key: Glimpse(
+                entity.get("state"), entity.get("seen") or None, partial(to_link, entity, one.workspace)
+            )
+            for one, entity in zip(incident_ids, found, strict=True)
+            if entity is not None
+        }
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
         """See `LinkStore.due`; an index row that its link does not have is removed and passed over.
@@ -162,25 +171,33 @@ class TableLinkStore:
         )
         return Backlog(oldest_due_at=oldest, dead=len(dead))
 
-    async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
-        """See `LinkStore.watermark`."""
+    async def feed(self, workspace_id: WorkspaceId) -> Feed | None:
+        """See `LinkStore.feed`."""
+        found = await self._reads.one(partition(workspace_id), _FEED)
+        if found is None:
+            return None
+        with reading():
+            return read_feed(found.get("feed"), version=str(found.metadata["etag"]))
+
+    async def save_feed(self, workspace_id: WorkspaceId, feed: Feed) -> Feed | None:
+        """See `LinkStore.save_feed`."""
+        text = feed.model_dump_json(exclude={"version"})
+        entity = {**key(workspace_id, _FEED), "workspace": workspace_id.key, "feed": text}
+        try:
+            if feed.version:
+                change = {"mode": UpdateMode.MERGE, **unchanged(feed.version)}
+                done = await self._calls.change(partial(self._table.update_entity, entity, **change))
+            else:
+                done = await self._calls.change(lambda: self._table.create_entity(entity))
+        except Refused:
+            return None
+        with reading():
+            return feed.model_copy(update={"version": str(done["etag"])})
+
+    async def creation_watermark(self, workspace_id: WorkspaceId) -> datetime | None:
+        """See `LinkStore.creation_watermark`."""
         found = await self._reads.one(partition(workspace_id), _WATERMARK)
         return None if found is None else read_watermark(found.get("created_at"), to_time)
-
-    async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
-        """See `LinkStore.move_watermark`."""
-        entity = {**key(workspace_id, _WATERMARK), "workspace": workspace_id.key, "created_at": to_text(to)}
-        while True:
-            found = await self._reads.one(partition(workspace_id), _WATERMARK)
-            try:
-                if found is None:
-                    await self._calls.change(lambda: self._table.create_entity(entity))
-                elif read_watermark(found.get("created_at"), to_time) < to:
-                    change = {"mode": UpdateMode.REPLACE, **unchanged(found.metadata["etag"])}
-                    await self._calls.change(partial(self._table.update_entity, entity, **change))
-            except Refused:
-                continue  # another instance has moved it: look again
-            return
 
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""

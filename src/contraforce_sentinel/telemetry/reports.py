@@ -14,22 +14,51 @@ from contraforce_sentinel.domain.errors import (
     in_our_words,
 )
 from contraforce_sentinel.domain.incidents import IncidentId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.domain.runs import TimerRun
-from contraforce_sentinel.telemetry.events import event, measure
+from contraforce_sentinel.telemetry.events import Value, event, measure
 
 
 def report_link(link: Link, *, trigger: str, seconds: float, claimed: bool) -> None:
     """Tell where a link stands after a delivery, a try of the timer, or discovery."""
-    event(
+    _report(
         f"link.{link.state}",
+        link,
         level=logging.ERROR if link.state is LinkState.DEAD else logging.INFO,
+        trigger=trigger,
+        claimed="yes" if claimed else "no",
+        duration_ms=round(seconds * 1000, 1),
+        may_have_linked=_may_have_linked(link),
+    )
+    measure("link.outcomes", 1, outcome=link.state, trigger=trigger)
+    measure("link.duration", seconds * 1000, outcome=link.state, trigger=trigger)
+
+
+def report_merged(link: Link, *, trigger: str) -> None:
+    """Tell that the incident of a link with a ticket was merged away: its comment stays behind."""
+    _report("link.merged", link, level=logging.WARNING, trigger=trigger)
+
+
+def report_revived(link: Link, *, was: str | None, trigger: str) -> None:
+    """Tell that a link is not skipped any more; `was` is the reason for which it was."""
+    _report("link.revived", link, trigger=trigger, was=was, may_have_linked=_may_have_linked(link))
+
+
+def _may_have_linked(link: Link) -> str | None:
+    """Whether a ticket may exist that the record does not have."""
+    return "yes" if link.answer_lost and link.ticket is None else None
+
+
+def _report(name: str, link: Link, *, level: int = logging.INFO, trigger: str, **more: Value) -> None:
+    event(
+        name,
+        level=level,
         incident=link.incident_id.key,
         incident_number=link.incident_number,
         workspace=link.incident_id.workspace.key,
         trigger=trigger,
         outcome=link.state,
-        claimed="yes" if claimed else "no",
         reason=link.reason,
         code=link.code,
         attempt=link.attempts,
@@ -37,10 +66,8 @@ def report_link(link: Link, *, trigger: str, seconds: float, claimed: bool) -> N
         ticket_number=link.ticket.number if link.ticket else None,
         contraforce_request_id=link.request_id,
         next_try_at=link.next_try_at.isoformat() if link.next_try_at else None,
-        duration_ms=round(seconds * 1000, 1),
+        **more,
     )
-    measure("link.outcomes", 1, outcome=link.state, trigger=trigger)
-    measure("link.duration", seconds * 1000, outcome=link.state, trigger=trigger)
 
 
 def report_failure(link: Link, error: Failure) -> None:
@@ -115,6 +142,7 @@ def report_run(done: TimerRun) -> None:
         removed=done.removed,
         failed_workspaces=done.failed_workspaces,
         unreadable=done.unreadable,
+        left_to_backfill=done.left_to_backfill,
         dead=dead,
         oldest_due_at=due.isoformat() if due else None,
         oldest_due_seconds=round(waiting_seconds),

@@ -23,7 +23,6 @@ _LINK: Final = frozenset(
     {
         "trigger",
         "outcome",
-        "claimed",
         "reason",
         "code",
         "attempt",
@@ -31,9 +30,9 @@ _LINK: Final = frozenset(
         "ticket_number",
         "contraforce_request_id",
         "next_try_at",
-        "duration_ms",
     }
 )
+_OUTCOME: Final = _LINK | {"claimed", "duration_ms", "may_have_linked"}
 _FAILURE: Final = frozenset(
     {
         "upstream",
@@ -48,11 +47,13 @@ _FAILURE: Final = frozenset(
 )
 
 EVENTS: Final[Mapping[str, frozenset[str]]] = {
-    "link.linked": _LINK,
-    "link.pending": _LINK,
-    "link.ticketed": _LINK,
-    "link.skipped": _LINK,
-    "link.dead": _LINK,
+    "link.linked": _OUTCOME,
+    "link.pending": _OUTCOME,
+    "link.ticketed": _OUTCOME,
+    "link.skipped": _OUTCOME,
+    "link.dead": _OUTCOME,
+    "link.merged": _LINK,
+    "link.revived": _LINK | {"was", "may_have_linked"},
     "ticket.not-recorded": frozenset({"ticket_system", "ticket_number", "contraforce_request_id"}),
     "upstream.unauthorized": _FAILURE,
     "upstream.unavailable": _FAILURE,
@@ -68,6 +69,7 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = {
             "removed",
             "failed_workspaces",
             "unreadable",
+            "left_to_backfill",
             "dead",
             "oldest_due_at",
             "oldest_due_seconds",
@@ -79,6 +81,7 @@ EVENTS: Final[Mapping[str, frozenset[str]]] = {
     "reconcile.link-failed": frozenset({"error"}),
     "discovery.unreadable": frozenset({"error"}),
     "discovery.cut-short": frozenset({"error"}),
+    "feed.stuck": frozenset({"moment"}),
     "request.refused": frozenset({"status", "code", "error"}),
     "setting.left-out": frozenset({"setting", "error"}),
 }

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
@@ -24,13 +24,15 @@ from contraforce_sentinel.domain.errors import (
     Upstream,
     UpstreamOutOfSight,
 )
-from contraforce_sentinel.domain.incidents import Delivery, Incident, Severity, skip_reason
-from contraforce_sentinel.domain.links import Clock, Link, LinkState, Outcome
+from contraforce_sentinel.domain.incidents import Delivery, Incident
+from contraforce_sentinel.domain.links import Clock, Link, Outcome
 from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.telemetry.events import about, event, span
-from contraforce_sentinel.telemetry.reports import report_failure, report_link
+from contraforce_sentinel.telemetry.reports import report_failure, report_link, report_revived
 from contraforce_sentinel.transport.retries import deadline
+from contraforce_sentinel.use_cases.decision import Need, followed, need
 
 _CLAIM_TRIES: Final = 5
 _OFFER_SECONDS: Final = 2.0
@@ -46,16 +48,12 @@ class TicketLinking:
         contraforce: ContraForce,
         sentinel: Sentinel,
         store: LinkStore,
-        minimum_severity: Severity,
-        ticket_url_templates: Mapping[str, str],
         clock: Clock,
     ) -> None:
         self._workspaces = workspaces
         self._contraforce = contraforce
         self._sentinel = sentinel
         self._store = store
-        self._minimum_severity = minimum_severity
-        self._ticket_url_templates = ticket_url_templates
         self._clock = clock
         self._owner = uuid4().hex
         self._offers: set[asyncio.Task[None]] = set()
@@ -83,7 +81,7 @@ class TicketLinking:
     async def _link(self, delivery: Delivery, *, trigger: str, known: Link | None) -> Outcome:
         started, until = time.monotonic(), deadline()
         customer = self._workspaces.require(delivery.incident_id.workspace)
-        link, ours = await self._claim(delivery, known)
+        link, ours = await self._claim(delivery, customer, known, trigger=trigger)
         if ours:
             try:
                 link = await self._work(link, delivery, customer, until)
@@ -93,50 +91,59 @@ class TicketLinking:
         _refuse_other_ticket(link, delivery, ours=ours)
         return Outcome(link, already_linked=not ours and link.state is LinkState.LINKED)
 
-    async def _claim(self, delivery: Delivery, known: Link | None) -> tuple[Link, bool]:
-        """Return the incident's record, and whether this worker holds it now."""
+    async def _claim(
+        self, delivery: Delivery, customer: Customer, known: Link | None, *, trigger: str
+    ) -> tuple[Link, bool]:
+        """Return the incident's record, and whether this worker holds it now.
+
+        An incident may be reopened or raised in severity: then a skipped link is as it was before.
+        """
         found = known
         for _ in range(_CLAIM_TRIES):
             now = self._clock()
             if found is None:
-                inserted = await self._store.insert(self._new_claim(delivery, now))
+                inserted = await self._store.insert(self._new_claim(delivery, customer, now, trigger))
                 if inserted is not None:
                     return inserted, True
                 found = await self._store.get(delivery.incident_id)
             if found is None:
                 continue
-            requested = found.requesting(delivery.ticket_id, now=now)
-            is_open = self._is_open(requested, delivery)
-            if not is_open and requested == found:
+            wanted = found.requesting(delivery.ticket_id, of=customer.contraforce_workspace_id, now=now)
+            if found.state is LinkState.SKIPPED and delivery.incident is not None:
+                wanted = self._brought_back(wanted, delivery, customer, now)
+            is_open = wanted.is_claimable(now) and not _stays_skipped(wanted, delivery)
+            if not is_open and wanted == found:
                 return found, False
             try:
-                claim = requested.claimed(owner=self._owner, now=now) if is_open else requested
-                return await self._store.replace(claim), is_open
+                claim = wanted.claimed(owner=self._owner, now=now) if is_open else wanted
+                stored = await self._store.replace(claim)
             except StaleLink:
                 found = None
+                continue
+            if found.state is LinkState.SKIPPED and stored.state is not LinkState.SKIPPED:
+                report_revived(stored, was=found.reason, trigger=trigger)
+            return stored, is_open
         raise StoreUnavailable("the link changes faster than it can be claimed")
 
-    def _new_claim(self, delivery: Delivery, now: datetime) -> Link:
+    def _new_claim(self, delivery: Delivery, customer: Customer, now: datetime, trigger: str) -> Link:
         new = Link(
             incident_id=delivery.incident_id,
             incident_number=delivery.incident.number if delivery.incident else None,
             requested_ticket_id=delivery.ticket_id,
+            requested_workspace_id=customer.contraforce_workspace_id if delivery.ticket_id else None,
+            first_seen_at=now,
+            first_seen_by=trigger,
             created_at=now,
             updated_at=now,
         )
         return new.claimed(owner=self._owner, now=now)
 
-    def _is_open(self, found: Link, delivery: Delivery) -> bool:
-        """Whether there is work on a link that this delivery may do now.
-
-        An incident may be reopened or raised in severity: then a skipped link starts again.
-        """
-        still_skipped = (
-            found.state is LinkState.SKIPPED
-            and delivery.incident is not None
-            and skip_reason(delivery.incident, minimum=self._minimum_severity) is not None
-        )
-        return found.is_claimable(self._clock()) and not still_skipped
+    def _brought_back(self, link: Link, delivery: Delivery, customer: Customer, now: datetime) -> Link:
+        """Return a skipped link as its incident needs it; a skip itself waits for Sentinel's own word."""
+        incident = delivery.incident
+        if incident is None or need(incident, link, customer) is not Need.BRING_BACK:
+            return link
+        return followed(incident, link, customer, is_confirmed=delivery.is_confirmed, now=now)
 
     async def _work(self, link: Link, delivery: Delivery, customer: Customer, until: float) -> Link:
         """Do what is left to do on a claimed link and store where that ended, whatever happens."""
@@ -144,17 +151,21 @@ class TicketLinking:
         try:
             if link.ticket is None:
                 await self._workspaces.resolve(customer, until=until)
-                incident = await self._incident(delivery, until)
-                reason = skip_reason(incident, minimum=self._minimum_severity)
-                if reason is not None:
-                    return await self._store.replace(link.skipped(reason, now=self._clock()))
-                link = link.model_copy(update={"incident_number": incident.number})
+                incident, is_confirmed = await self._incident(link, delivery, customer, until)
+                link = followed(incident, link, customer, is_confirmed=is_confirmed, now=self._clock())
+                if link.state is LinkState.SKIPPED:
+                    return await self._store.replace(link)
                 found = await self._link_ticket(link, incident, customer, until)
                 ticket_at_risk = True
-                link = link.ticketed(found.ticket, request_id=found.request_id, now=self._clock())
+                link = link.ticketed(
+                    found.ticket,
+                    of=customer.contraforce_workspace_id,
+                    request_id=found.request_id,
+                    now=self._clock(),
+                )
                 link = await self._remember(link)
                 ticket_at_risk = False
-            link = await self._comment(link, until)
+            link = await self._comment(link, customer, until)
         except (StoreUnavailable, StaleLink):
             raise
         except Exception as error:  # noqa: BLE001 - recorded, so that it stops nothing else
@@ -179,14 +190,17 @@ class TicketLinking:
         report_failure(link, hidden)
         return link.failed(hidden, now=self._clock(), jitter=jitter)
 
-    async def _incident(self, delivery: Delivery, until: float) -> Incident:
-        """Return what is to be linked, as Sentinel has it where a body says too little, or would skip it."""
+    async def _incident(
+        self, link: Link, delivery: Delivery, customer: Customer, until: float
+    ) -> tuple[Incident, bool]:
+        """Return what is to be linked, and whether it is as Sentinel has it.
+
+        Sentinel is asked where a body says too little, or where the link would be skipped for what it says.
+        """
         given = delivery.incident
-        if given is not None and (
-            delivery.is_confirmed or skip_reason(given, minimum=self._minimum_severity) is None
-        ):
-            return given
-        return await self._sentinel.get_incident(delivery.incident_id, until=until)
+        if given is not None and (delivery.is_confirmed or need(given, link, customer) is not Need.SKIP):
+            return given, delivery.is_confirmed
+        return await self._sentinel.get_incident(delivery.incident_id, until=until), True
 
     async def _link_ticket(
         self, link: Link, incident: Incident, customer: Customer, until: float
@@ -245,7 +259,7 @@ class TicketLinking:
                 continue
             return
 
-    async def _comment(self, link: Link, until: float) -> Link:
+    async def _comment(self, link: Link, customer: Customer, until: float) -> Link:
         """Put the one comment of this incident; a repeat overwrites itself."""
         assert link.ticket is not None  # noqa: S101 - only ticketed links come here
         await self._sentinel.put_comment(
@@ -253,7 +267,7 @@ class TicketLinking:
             comment_id(link.incident_id),
             text=comment_text(
                 link.ticket,
-                url_templates=self._ticket_url_templates,
+                url_templates=customer.ticket_url_templates,
                 status_note=status_note(link.ticket.system),
             ),
             ticket=link.ticket,
@@ -261,6 +275,15 @@ class TicketLinking:
             before_each=self._held(link),
         )
         return link.linked(now=self._clock())
+
+
+def _stays_skipped(link: Link, delivery: Delivery) -> bool:
+    """Whether a delivery leaves a skipped link as it is.
+
+    Where it names the incident alone, Sentinel is asked. Not for one that was dead before: a replay, or the incident's next change, is for that.
+    """
+    is_skipped = link.state is LinkState.SKIPPED
+    return is_skipped and (delivery.incident is not None or link.was_dead is not None)
 
 
 def _refuse_other_ticket(link: Link, delivery: Delivery, *, ours: bool) -> None:

@@ -4,8 +4,9 @@ from collections import Counter, defaultdict
 from typing import Final
 
 from contraforce_sentinel.domain.incidents import WorkspaceId
-from contraforce_sentinel.domain.links import Link, LinkState
+from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.records import LinkState
 
 _IN_A_ROW: Final = 3
 _WORKSPACES: Final = 3
