@@ -187,12 +187,23 @@ async def spoil_run(store: LinkStore, run: str | bytes) -> None:
         await store._table.upsert_entity(entity, mode=UpdateMode.REPLACE)
 
 
-async def spoil_watermark(store: LinkStore, workspace_id: WorkspaceId, text: str | bytes) -> None:
-    """Write something over a workspace's watermark."""
-    await store.move_watermark(workspace_id, datetime.now(UTC))
+async def spoil_feed(store: LinkStore, workspace_id: WorkspaceId, text: str | bytes) -> None:
+    """Write something where it is kept how far a workspace was followed."""
+    await store.check()
     if isinstance(store, SqliteLinkStore):
-        update = "UPDATE watermarks SET created_at = CAST(? AS TEXT) WHERE workspace = ?"
-        await store._file.run(lambda db: db.execute(update, (text, workspace_id.key)))
+        insert = "INSERT OR REPLACE INTO feeds VALUES (?, 'v', CAST(? AS TEXT))"
+        await store._file.run(lambda db: db.execute(insert, (workspace_id.key, text)))
+    elif isinstance(store, TableLinkStore):
+        entity = {**key(workspace_id, "feed"), "feed": text}
+        await store._table.upsert_entity(entity, mode=UpdateMode.REPLACE)
+
+
+async def spoil_watermark(store: LinkStore, workspace_id: WorkspaceId, text: str | bytes) -> None:
+    """Write something as the watermark of 0.1.0; a moment as it wrote it is none that was spoilt."""
+    await store.check()
+    if isinstance(store, SqliteLinkStore):
+        insert = "INSERT OR REPLACE INTO watermarks VALUES (?, CAST(? AS TEXT))"
+        await store._file.run(lambda db: db.execute(insert, (workspace_id.key, text)))
     elif isinstance(store, TableLinkStore):
         entity = {**key(workspace_id, "watermark"), "created_at": text}
         await store._table.upsert_entity(entity, mode=UpdateMode.REPLACE)

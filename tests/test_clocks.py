@@ -15,6 +15,7 @@ from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.links import LEASE, LONGEST_RETRY_AFTER, Link
 from contraforce_sentinel.domain.records import Lease, LinkState
+from contraforce_sentinel.domain.runs import Feed
 from contraforce_sentinel.stores import sqlite_file
 from contraforce_sentinel.use_cases import linking
 from sandbox import Operation, SandboxIncident, faults
@@ -112,7 +113,8 @@ async def test_an_incident_of_tomorrow_does_not_hide_those_of_today(app: App) ->
 
 async def test_a_watermark_that_lies_ahead_already_hides_nothing(app: App) -> None:
     workspace = IncidentId.parse(app.workspace.add_incident().arm_id).workspace
-    await current_app().store.move_watermark(workspace, datetime.now(UTC) + timedelta(days=365))
+    ahead = datetime.now(UTC) + timedelta(days=365)
+    await current_app().store.save_feed(workspace, Feed(follows_from=ahead, watermark=ahead))
     incident = app.workspace.add_incident()
     await app.reconcile()
     assert (await stored(incident)).state is LinkState.LINKED

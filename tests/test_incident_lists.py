@@ -68,7 +68,7 @@ def many(app: App, count: int) -> list[SandboxIncident]:
 async def kept(app: App, incidents: list[SandboxIncident]) -> int:
     """Return how many of them have a record."""
     ids = [IncidentId.parse(incident.arm_id) for incident in incidents]
-    return len(await current_app().store.known(ids))
+    return len(await current_app().store.glimpse(ids))
 
 
 async def test_a_date_of_any_form_costs_nothing_in_a_field_that_is_not_needed(
@@ -91,9 +91,10 @@ async def test_an_odd_creation_time_costs_that_time_alone_and_no_later_incident(
     incidents["of the future"] = app.workspace.add_incident()
     incidents["of the future"].odd = {"createdTimeUtc": "2099-01-01T00:00:00Z"}
     await app.reconcile()
-    watermark = await current_app().store.watermark(WorkspaceId.parse(app.workspace.arm_id))
-    assert watermark is not None
-    assert watermark <= datetime.now(UTC)
+    feed = await current_app().store.feed(WorkspaceId.parse(app.workspace.arm_id))
+    assert feed is not None
+    assert feed.watermark is not None
+    assert feed.watermark <= datetime.now(UTC)
     incidents["a later one"] = app.workspace.add_incident()
     await app.reconcile()
     assert {name: len(incident.comments) for name, incident in incidents.items()} == dict.fromkeys(

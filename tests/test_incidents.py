@@ -17,9 +17,7 @@ from contraforce_sentinel.domain.incidents import (
     Delivery,
     Incident,
     IncidentId,
-    Severity,
     WorkspaceId,
-    skip_reason,
 )
 from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES, parse_delivery
 
@@ -664,49 +662,6 @@ def incident(
     *, severity: str = "High", status: str = "New", labels: frozenset[str] = frozenset()
 ) -> Incident:
     return Incident(IncidentId(WORKSPACE, NAME), "1", severity, status, labels)
-
-
-@pytest.mark.parametrize("label", ["Redirected", "redirected", "REDIRECTED", "reDirected"])
-def test_a_merged_incident_is_skipped_in_any_spelling_of_its_label(label: str) -> None:
-    merged = incident(status="Closed", labels=frozenset({"vip", label}))
-
-    assert skip_reason(merged, minimum=Severity.INFORMATIONAL) == "redirected"
-
-
-@pytest.mark.parametrize("label", ["not redirected", "redirect", "Redirected "])
-def test_another_label_does_not_skip(label: str) -> None:
-    assert skip_reason(incident(labels=frozenset({label})), minimum=Severity.HIGH) is None
-
-
-@pytest.mark.parametrize("status", ["Closed", "closed", "CLOSED"])
-def test_a_closed_incident_is_skipped(status: str) -> None:
-    assert skip_reason(incident(status=status), minimum=Severity.INFORMATIONAL) == "closed"
-
-
-@pytest.mark.parametrize("status", ["New", "Active", "Reopened"])
-def test_an_open_incident_is_not_skipped(status: str) -> None:
-    assert skip_reason(incident(status=status), minimum=Severity.INFORMATIONAL) is None
-
-
-LEVELS = ["Informational", "Low", "Medium", "High"]
-
-
-@pytest.mark.parametrize("spell", [str, str.upper, str.lower])
-@pytest.mark.parametrize("severity", LEVELS)
-@pytest.mark.parametrize("minimum", LEVELS)
-def test_only_a_severity_below_the_minimum_is_skipped(minimum: str, severity: str, spell: Any) -> None:
-    at_least = Severity.named(minimum)
-    assert at_least is not None
-
-    reason = skip_reason(incident(severity=spell(severity)), minimum=at_least)
-
-    below = LEVELS.index(severity) < LEVELS.index(minimum)
-    assert reason == ("below-minimum-severity" if below else None)
-
-
-@pytest.mark.parametrize("severity", ["Critical", "", "0", "None", "__class__"])
-def test_an_unknown_severity_is_never_skipped(severity: str) -> None:
-    assert skip_reason(incident(severity=severity), minimum=Severity.HIGH) is None
 
 
 # Whatever comes: an answer or a refusal, and no refusal that repeats what came

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from azure.core.exceptions import ServiceResponseError
@@ -31,6 +32,7 @@ EARLIER, LATER = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
 WORKSPACE = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-one")
 OTHER = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-other")
 REFUSAL = UpstreamRejected("no", upstream=Upstream.CONTRAFORCE, code="X")
+DESK = UUID(int=7)
 TICKET = Ticket(system="Jira", number="SEC-1")
 
 
@@ -40,7 +42,7 @@ def link(name: str, *, due: datetime | None = NOW, workspace: WorkspaceId = WORK
 
 
 def ticketed(name: str, *, due: datetime = NOW) -> Link:
-    return link(name, due=due).ticketed(TICKET, request_id=None, now=NOW)
+    return link(name, due=due).ticketed(TICKET, of=DESK, request_id=None, now=NOW)
 
 
 def dead(name: str) -> Link:

@@ -33,7 +33,7 @@ from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.records import Lease, LinkState
-from contraforce_sentinel.domain.runs import TimerRun
+from contraforce_sentinel.domain.runs import Feed, TimerRun
 from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.stores import sqlite_file, table_calls
 from contraforce_sentinel.stores.entities import key, version_of
@@ -330,13 +330,14 @@ OPERATIONS: dict[str, Callable[[LinkStore], Awaitable[object]]] = {
     "get": lambda store: store.get(incident_id()),
     "replace": lambda store: store.replace(link(version=READ_BACK)),
     "delete": lambda store: store.delete(link(version=READ_BACK)),
-    "known": lambda store: store.known([incident_id()]),
+    "glimpse": lambda store: store.glimpse([incident_id()]),
     "due": lambda store: store.due(incident_id().workspace, now=NOW, limit=10),
     "expired": lambda store: store.expired(incident_id().workspace, before=NOW, limit=10),
     "repair": lambda store: store.repair(incident_id().workspace, after=""),
     "backlog": lambda store: store.backlog(incident_id().workspace),
-    "watermark": lambda store: store.watermark(incident_id().workspace),
-    "move_watermark": lambda store: store.move_watermark(incident_id().workspace, NOW),
+    "feed": lambda store: store.feed(incident_id().workspace),
+    "save_feed": lambda store: store.save_feed(incident_id().workspace, Feed()),
+    "creation_watermark": lambda store: store.creation_watermark(incident_id().workspace),
     "last_run": lambda store: store.last_run(),
     "save_run": lambda store: store.save_run(TimerRun(started_at=NOW, finished_at=NOW)),
     "check": lambda store: store.check(),
@@ -847,13 +848,14 @@ class TestTables:
             with pytest.raises(StoreUnavailable):
                 await OPERATIONS[operation](store)
 
-    @pytest.mark.parametrize("operation", ["watermark", "move_watermark"])
+    @pytest.mark.parametrize("operation", ["feed", "creation_watermark"])
     async def test_an_entity_that_cannot_be_read_is_no_answer(
         self, table: TableClient, operation: str
     ) -> None:
         store = TableLinkStore(table)
         await store.check()
         await table.upsert_entity({**key(incident_id().workspace, "watermark"), "created_at": "pLaNtEd"})
+        await table.upsert_entity({**key(incident_id().workspace, "feed"), "feed": "pLaNtEd"})
 
         with pytest.raises(StoreUnavailable, match="cannot be read") as caught:
             await OPERATIONS[operation](store)
@@ -958,5 +960,5 @@ class TestTables:
 
         async with service(count) as store:
             many = [[incident_id(f"n{n}", workspace=f"law-{w}") for n in range(50)] for w in range(10)]
-            assert await asyncio.gather(*map(store.known, many)) == [set()] * 10
+            assert await asyncio.gather(*map(store.glimpse, many)) == [{}] * 10
         assert 32 <= most <= 64

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -37,6 +38,7 @@ INCIDENT_ID = IncidentId.parse(
     "/providers/Microsoft.OperationalInsights/workspaces/law-sentinel-prod"
     "/providers/Microsoft.SecurityInsights/Incidents/3f1d9a52-7c0e-4b1b-9d5f-6a2f0e8c7b11"
 )
+DESK = UUID(int=7)
 TICKET = Ticket(system="Jira", number="SEC-421", id="10432", title="Sign-ins", status="To Do")
 
 LATEST = 0.999_999
@@ -270,7 +272,7 @@ def test_a_failure_that_began_ahead_of_now_began_now(
 def test_a_ticket_survives_every_failure(
     error: UpstreamError, reason: str, expected: list[timedelta | None], gives_up: timedelta | None
 ) -> None:
-    ticketed = claimed().ticketed(TICKET, request_id="r-1", now=NOW)
+    ticketed = claimed().ticketed(TICKET, of=DESK, request_id="r-1", now=NOW)
 
     failed = ticketed.failed(error, now=NOW, jitter=0.5)
 
@@ -294,7 +296,7 @@ def test_a_failure_keeps_what_support_asks_for() -> None:
 
 
 def test_a_failure_without_a_request_id_keeps_the_last_one() -> None:
-    ticketed = claimed().ticketed(TICKET, request_id="r-1", now=NOW)
+    ticketed = claimed().ticketed(TICKET, of=DESK, request_id="r-1", now=NOW)
 
     failed = ticketed.failed(unavailable(), now=NOW, jitter=0.5)
 
@@ -361,7 +363,9 @@ def test_a_failure_of_another_kind_starts_the_schedule_and_its_clock_anew() -> N
 def test_a_ticket_ends_the_failures_before_it() -> None:
     failed = claimed().failed(unavailable(retry_after=60), now=NOW, jitter=0.5)
 
-    ticketed = failed.claimed(owner="two", now=NOW + HOUR).ticketed(TICKET, request_id="r-2", now=NOW + HOUR)
+    ticketed = failed.claimed(owner="two", now=NOW + HOUR).ticketed(
+        TICKET, of=DESK, request_id="r-2", now=NOW + HOUR
+    )
 
     assert ticketed.state is LinkState.TICKETED
     assert (ticketed.reason, ticketed.failures, ticketed.failing_since, ticketed.not_before) == (
@@ -429,7 +433,7 @@ def test_a_claim_of_a_skipped_link_brings_it_back() -> None:
 
 
 def test_a_claim_of_a_link_with_a_ticket_owes_only_the_comment() -> None:
-    ticketed = claimed().ticketed(TICKET, request_id=None, now=NOW)
+    ticketed = claimed().ticketed(TICKET, of=DESK, request_id=None, now=NOW)
 
     assert ticketed.claimed(owner="two", now=NOW + HOUR).state is LinkState.TICKETED
 
@@ -558,7 +562,10 @@ class LinkLife(RuleBasedStateMachine):
     @rule(number=st.integers(1, 9))
     def get_ticket(self, number: int) -> None:
         self.link = self.link.ticketed(
-            Ticket(system="Jira", number=f"SEC-{number}"), request_id="r", now=self.now
+            Ticket(system="Jira", number=f"SEC-{number}"),
+            of=DESK,
+            request_id="r",
+            now=self.now,
         )
         assert self.link.ticket is not None
 
@@ -622,7 +629,9 @@ def test_a_history_tells_every_end_of_an_attempt_and_counts_repeats() -> None:
     for minutes in (0, 1, 3):
         error = NoTicketYet("none", upstream=Upstream.CONTRAFORCE, code="LATER")
         record = record.failed(error, now=NOW + minutes * MINUTE, jitter=0)
-    record = record.claimed(owner="two", now=NOW + HOUR).ticketed(TICKET, request_id=None, now=NOW + HOUR)
+    record = record.claimed(owner="two", now=NOW + HOUR).ticketed(
+        TICKET, of=DESK, request_id=None, now=NOW + HOUR
+    )
     record = record.linked(now=NOW + HOUR + MINUTE)
     told = [(step.state, step.reason, step.code, step.times) for step in record.history]
     assert told == [
@@ -650,7 +659,7 @@ def test_a_dead_link_that_is_brought_back_is_due_at_once_and_keeps_its_ticket() 
     assert (back.state, back.next_try_at, back.failures) == (LinkState.PENDING, NOW + HOUR, 0)
     assert back.is_claimable(NOW + HOUR)
     assert [step.reason for step in back.history] == ["contraforce-rejected", "replayed"]
-    owed = claimed().ticketed(TICKET, request_id="r", now=NOW)
+    owed = claimed().ticketed(TICKET, of=DESK, request_id="r", now=NOW)
     refused = owed.failed(UpstreamRejected("400", upstream=Upstream.SENTINEL), now=NOW, jitter=0)
     assert refused.state is LinkState.DEAD
     assert refused.revived(now=NOW).state is LinkState.TICKETED

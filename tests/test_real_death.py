@@ -367,7 +367,7 @@ async def test_sigterm_during_deliveries_loses_nothing(
         instance = await fleet.start(Instance())
         deliveries = [asyncio.create_task(fleet.post(instance, incident)) for incident in incidents]
         async with asyncio.timeout(LONG_SECONDS):
-            while len(await store.known(names)) < len(names):  # noqa: ASYNC110 - a store has no event
+            while len(await store.glimpse(names)) < len(names):  # noqa: ASYNC110 - a store has no event
                 await asyncio.sleep(0.01)
         await asyncio.sleep(moments.uniform(0, 0.3))
         under_way = len(await fleet.unfinished())

@@ -542,7 +542,7 @@ async def test_a_workspace_is_never_served_with_the_watermark_of_another(
     await app.reconcile()
     assert await status(app, late) == "linked"
     store = current_app().store
-    marks = [await store.watermark(WorkspaceId.parse(one.arm_id)) for one in (app.workspace, other)]
+    marks = [await store.feed(WorkspaceId.parse(one.arm_id)) for one in (app.workspace, other)]
     assert marks[0] != marks[1]
     assert json.dumps([str(mark) for mark in marks])
 

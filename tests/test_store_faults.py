@@ -16,6 +16,7 @@ from contraforce_sentinel.azure.identity import Identity
 from contraforce_sentinel.domain.errors import StoreFault, StoreUnavailable
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.runs import Feed
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
 from contraforce_sentinel.telemetry.events import EVENT_NAME
@@ -161,12 +162,12 @@ async def test_a_table_that_was_removed_is_named_and_so_is_one_that_is_still_bei
     await CALLS[call](store)
 
 
-@pytest.mark.parametrize("call", [*CALLS, "move_watermark"])
+@pytest.mark.parametrize("call", [*CALLS, "save_feed"])
 async def test_an_address_without_tables_is_named(table_service: TableService, call: str) -> None:
     """What is not found there is no record: nobody may take it for one that is missing."""
     text = table_service.connection_string.replace("/stsandboxlinks;", "/another/place;")
     store = TableLinkStore.from_connection_string(text, transport=in_memory_transport(table_service))
-    calls = CALLS | {"move_watermark": lambda store: store.move_watermark(WORKSPACE, NOW)}
+    calls = CALLS | {"save_feed": lambda store: store.save_feed(WORKSPACE, Feed())}
     if call == "exists":
         assert await store.exists()  # of an address alone nobody can tell
         return

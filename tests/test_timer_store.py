@@ -3,8 +3,9 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from azure.core.exceptions import ServiceResponseError
@@ -16,6 +17,7 @@ from store_fixtures import (
     OpenStore,
     Tables,
     spoil,
+    spoil_feed,
     spoil_run,
     spoil_watermark,
     table_transport,
@@ -31,16 +33,18 @@ from contraforce_sentinel.domain.errors import (
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason
-from contraforce_sentinel.domain.records import LinkState
-from contraforce_sentinel.domain.runs import Backlog, TimerRun
+from contraforce_sentinel.domain.records import LinkState, Sighting
+from contraforce_sentinel.domain.runs import Backlog, Feed, TimerRun
 from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.stores.entities import key
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.stores.tables import TableLinkStore
+from contraforce_sentinel.use_cases.following import keep
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ONE = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-one")
 OTHER = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-other")
+DESK = UUID(int=7)
 TICKET = Ticket(system="Jira", number="SEC-1")
 
 
@@ -102,12 +106,12 @@ async def test_a_link_is_due_under_its_newest_time_only(store: LinkStore) -> Non
 
 
 @pytest.mark.slow
-async def test_known_tells_1200_incidents_apart(store: LinkStore) -> None:
+async def test_a_glimpse_tells_1200_incidents_apart(store: LinkStore) -> None:
     incidents = [IncidentId(ONE, f"i-{number}") for number in range(1200)]
     await add(store, *(link(name=one.name, due=None) for one in incidents[::40]))
     asked = [IncidentId(one.workspace, one.name.upper()) for one in incidents]
-    assert await store.known(asked) == {one.key for one in incidents[::40]}
-    assert await store.known([]) == set()
+    assert set(await store.glimpse(asked)) == {one.key for one in incidents[::40]}
+    assert await store.glimpse([]) == {}
 
 
 async def test_expired_are_old_linked_and_skipped_records_of_the_workspace(store: LinkStore) -> None:
@@ -147,26 +151,65 @@ async def test_the_backlog_is_the_oldest_next_try_and_the_number_of_dead(store: 
     assert (await store.backlog(ONE)).dead == 2
 
 
-async def test_a_watermark_moves_forward_only_and_per_workspace(open_store: OpenStore) -> None:
-    stores = [open_store() for _ in range(3)]
-    assert await stores[0].watermark(ONE) is None
-    times = [NOW + timedelta(microseconds=number) for number in (5, 1, 4, 2, 3)]
-    for store, time in zip(stores * 2, times, strict=False):
-        await store.move_watermark(ONE, time)
-    assert await stores[0].watermark(ONE) == times[0]
-    assert await stores[0].watermark(OTHER) is None
-    racing = [NOW + timedelta(minutes=minute) for minute in range(30)]
-    await asyncio.gather(*(stores[n % 3].move_watermark(ONE, time) for n, time in enumerate(racing)))
-    assert await stores[1].watermark(ONE) == racing[-1]
+async def test_a_glimpse_has_the_words_that_decide_and_reads_the_record_when_asked(store: LinkStore) -> None:
+    seen = Sighting(state="merged", since=NOW)
+    first, second = await add(
+        store, link(due=None).linked(now=NOW), link(name="seen").model_copy(update={"seen": seen})
+    )
+    found = await store.glimpse([first.incident_id, second.incident_id])
+    assert [(one.state, one.seen) for one in found.values()] == [("linked", None), ("pending", "merged")]
+    assert [one.link() for one in found.values()] == [first, second]
+    await store.replace(found[second.incident_id.key].link().skipped(Reason.REDIRECTED, now=NOW))
+    (again,) = (await store.glimpse([second.incident_id])).values()
+    assert (again.state, again.seen) == ("skipped", "merged")
 
 
-async def test_a_first_watermark_that_several_set_at_once_is_the_latest(open_store: OpenStore) -> None:
+async def test_a_feed_changes_by_compare_and_set_and_per_workspace(open_store: OpenStore) -> None:
     stores = [open_store() for _ in range(3)]
-    await asyncio.gather(*(store.check() for store in stores))
-    times = [NOW + timedelta(minutes=minute) for minute in range(3)]
-    moves = (store.move_watermark(ONE, time) for store, time in zip(stores, times, strict=True))
-    await asyncio.gather(*moves)
-    assert await stores[0].watermark(ONE) == times[-1]
+    assert await stores[0].feed(ONE) is None
+    feeds = [Feed(follows_from=NOW + timedelta(minutes=minute)) for minute in range(3)]
+    saves = (store.save_feed(ONE, feed) for store, feed in zip(stores, feeds, strict=True))
+    saved = [feed for feed in await asyncio.gather(*saves) if feed is not None]
+    assert saved == [await stores[1].feed(ONE)]
+    assert await stores[0].feed(OTHER) is None
+    moved = await stores[0].save_feed(ONE, saved[0].passing(NOW))
+    assert moved == await stores[2].feed(ONE)
+    assert await stores[1].save_feed(ONE, saved[0].passing(NOW + timedelta(hours=1))) is None
+    assert moved == await stores[2].feed(ONE)
+
+
+async def test_what_several_instances_keep_of_a_feed_at_once_is_all_kept(open_store: OpenStore) -> None:
+    stores = [open_store() for _ in range(3)]
+    times = [NOW + timedelta(minutes=minute) for minute in range(30)]
+    await asyncio.gather(
+        *(keep(stores[n % 3], ONE, None, partial(Feed.passing, moment=time)) for n, time in enumerate(times))
+    )
+    feed = await stores[1].feed(ONE)
+    assert feed is not None
+    assert feed.watermark == times[-1]
+
+
+async def test_a_feed_keeps_what_only_a_later_version_knows(store: LinkStore) -> None:
+    stored = await store.save_feed(ONE, Feed.model_validate({"of_tomorrow": {"a": [1]}}))
+    assert stored is not None
+    await keep(store, ONE, stored, partial(Feed.passing, moment=NOW))
+    found = await store.feed(ONE)
+    assert found is not None
+    assert (found.watermark, found.model_extra) == (NOW, {"of_tomorrow": {"a": [1]}})
+
+
+@pytest.mark.parametrize("text", ["", "pLaNtEd", b"\xff", '{"watermark": "pLaNtEd"}', "[]"])
+async def test_a_feed_that_cannot_be_read_is_named_and_left_as_it_is(
+    store: LinkStore, text: str | bytes
+) -> None:
+    """Whatever stood in its place could link what retention has removed."""
+    await spoil_feed(store, ONE, text)
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="how far a workspace was followed cannot be read") as told:
+            await store.feed(ONE)
+        assert "pLaNtEd" not in f"{told.value}{told.value.__context__}"
+        assert await store.save_feed(ONE, Feed()) is None
+    assert await store.save_feed(OTHER, Feed()) is not None
 
 
 @pytest.mark.parametrize(
@@ -179,10 +222,9 @@ async def test_a_watermark_that_cannot_be_read_is_named_and_left_as_it_is(
     await spoil_watermark(store, ONE, text)
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="the watermark of a workspace cannot be read") as told:
-            await store.watermark(ONE)
+            await store.creation_watermark(ONE)
         assert "pLaNtEd" not in f"{told.value}{told.value.__context__}"
-    await store.move_watermark(OTHER, NOW)
-    assert await store.watermark(OTHER) == NOW
+    assert await store.creation_watermark(OTHER) is None
 
 
 @pytest.mark.parametrize(
@@ -248,7 +290,7 @@ async def test_a_linked_incident_is_one_entity_and_no_index_row_stays_behind(tab
     store = TableLinkStore(table)
     (first,) = await add(store, link(name="a"))
     claimed = await store.replace(first.claimed(owner="x", now=NOW))
-    ticketed = await store.replace(claimed.ticketed(TICKET, request_id=None, now=NOW))
+    ticketed = await store.replace(claimed.ticketed(TICKET, of=DESK, request_id=None, now=NOW))
     refusal = UpstreamRejected("no", upstream=Upstream.SENTINEL, code="X")
     dead = await store.replace(ticketed.failed(refusal, now=NOW, jitter=0))
     assert sorted([one["RowKey"] async for one in table.list_entities()]) == ["dead-a", "link-a"]
@@ -341,7 +383,7 @@ async def test_an_unreadable_record_is_named_and_left_as_it_is(store: LinkStore,
             await store.get(stored.incident_id)
         assert unreadable.value.incident == stored.incident_id.key
         assert await store.insert(link(name="a")) is None
-    assert await store.known([stored.incident_id]) == {stored.incident_id.key}
+    assert set(await store.glimpse([stored.incident_id])) == {stored.incident_id.key}
 
 
 async def test_a_record_of_another_incident_is_unreadable(store: LinkStore) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final
+from uuid import UUID
 
 import httpx
 
@@ -56,7 +57,7 @@ async def fill(app: App, incidents: list[str]) -> None:
             created_at=now,
             updated_at=now,
         )
-        .ticketed(ticket, request_id=None, now=now)
+        .ticketed(ticket, of=UUID(int=1), request_id=None, now=now)
         .linked(now=now)
         for arm_id in incidents
     ]

@@ -62,11 +62,12 @@ async def make_plan(app: App, workspace: WorkspaceId, choice: Choice) -> Plan:
     plan, seen = Plan(), set[str]()
     exists = await app.store.exists()
     customer = app.workspaces.require(workspace)
-    listed = incidents(
+    answers = incidents(
         app.sentinel, workspace, by=CREATED, since=choice.since, up_to=choice.until, until=math.inf
     )
-    async for rows in listed:
-        taken = [one for row in rows if (one := row.incident) and choice.takes(one) and one.id.key not in seen]
+    async for rows in answers:
+        listed = [row.incident for row in rows if row.incident is not None]
+        taken = [one for one in listed if choice.takes(one) and one.id.key not in seen]
         seen |= {incident.id.key for incident in taken}
         for incident, record in zip(taken, await _records(app, taken, exists=exists), strict=True):
             if isinstance(record, RecordUnreadable):

@@ -17,6 +17,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from contraforce_sentinel.azure.refusals import GRANT
+from contraforce_sentinel.azure.sentinel import CHANGED
 from contraforce_sentinel.bootstrap import App
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.errors import (
@@ -176,7 +177,7 @@ def _remedy(error: UpstreamUnauthorized, grant: str) -> str:
 
 
 async def _check_incidents(app: App, workspace: WorkspaceId, check: str, grant: str) -> Finding:
-    """Ask for the incidents that are created from now on, as the timer does: none, if they may be read."""
+    """Ask for the incidents that are changed from now on, as the timer does: none, if they may be read."""
     until = deadline()
     try:
         async with aclosing(

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from bicep_templates import (
@@ -19,9 +20,11 @@ from bicep_templates import (
 )
 from conftest import ROOT
 
-from contraforce_sentinel.domain.incidents import Incident, IncidentId, Severity, WorkspaceId, skip_reason
+from contraforce_sentinel.domain.customers import Customer
+from contraforce_sentinel.domain.incidents import Incident, IncidentId, Severity, WorkspaceId
 from contraforce_sentinel.settings import Settings
 from contraforce_sentinel.stores.tables import TABLE_NAME
+from contraforce_sentinel.use_cases.decision import skip_reason
 from functions_host.worker import Worker
 
 TEMPLATES = sorted(path.name for path in INFRA.glob("*.bicep"))
@@ -142,7 +145,17 @@ def test_one_severity_holds_for_app_and_rule() -> None:
         linked = [
             name
             for name in names
-            if skip_reason(Incident(IncidentId(workspace, "a"), "1", name, "New"), minimum=minimum) is None
+            if skip_reason(
+                Incident(IncidentId(workspace, "a"), "1", name, "New"),
+                Customer.model_validate(
+                    {
+                        "workspace": workspace.arm_id,
+                        "contraforceWorkspaceId": UUID(int=1),
+                        "minimumSeverity": minimum,
+                    }
+                ),
+            )
+            is None
         ]
         assert linked == names[lowest:]
 

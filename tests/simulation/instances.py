@@ -33,8 +33,10 @@ from contraforce_sentinel.edge import answers
 from contraforce_sentinel.edge.payloads import parse_delivery
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.transport.connections import Connections
+from contraforce_sentinel.use_cases.following import Following
 from contraforce_sentinel.use_cases.linking import TicketLinking
 from contraforce_sentinel.use_cases.reconcile import Reconciler
+from contraforce_sentinel.use_cases.retention import Retention
 
 MINIMUM_SEVERITY: Final = Severity.LOW
 LOOKBACK: Final = timedelta(hours=24)
@@ -159,7 +161,11 @@ class Instance:
         )
         mappings = [
             Customer.model_validate(
-                {"workspace": workspace.arm_id, "contraforceWorkspaceId": workspace.contraforce_id}
+                {
+                    "workspace": workspace.arm_id,
+                    "contraforceWorkspaceId": workspace.contraforce_id,
+                    "minimumSeverity": MINIMUM_SEVERITY,
+                }
             )
             for workspace in world.workspaces
         ]
@@ -187,19 +193,15 @@ class Instance:
             contraforce=ContraForce(http, base_url=world.contraforce.api_url),
             sentinel=sentinel,
             store=store,
-            minimum_severity=MINIMUM_SEVERITY,
-            ticket_url_templates={},
             clock=self._clock,
         )
         self._reconciler = Reconciler(
-            workspaces=[mapping.workspace for mapping in mappings],
+            customers=mappings,
             linking=self._linking,
-            sentinel=sentinel,
+            following=Following(sentinel=sentinel, store=store, lookback=LOOKBACK, clock=self._clock),
+            retention=Retention(store=store, retention=machine.retention, clock=self._clock),
             store=store,
             pace=pace,
-            minimum_severity=MINIMUM_SEVERITY,
-            lookback=LOOKBACK,
-            retention=machine.retention,
             clock=self._clock,
         )
 

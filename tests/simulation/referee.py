@@ -6,7 +6,6 @@ incident ends, (d) one call at a time and none without need, (e) no content in l
 
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from html import unescape
 from typing import Any, Final, Protocol
 
@@ -15,6 +14,7 @@ from virtual_time import seconds_of
 
 from contraforce_sentinel.domain.incidents import WorkspaceId
 from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.runs import Feed
 from contraforce_sentinel.domain.tickets import Ticket
 
 _TAG: Final = re.compile(r"<[^>]*>")
@@ -163,11 +163,12 @@ class Referee:
         """Whether the timer has had its first look at every workspace."""
         return self._watermarks >= {one.arm_id.lower() for one in self._world.workspaces}
 
-    def watermark_moved(self, workspace_id: WorkspaceId, to: datetime) -> None:
-        """Everything that a list could show up to there has to be in the store."""
+    def feed_moved(self, workspace_id: WorkspaceId, feed: Feed) -> None:
+        """Everything that a list could show up to its watermark has to be in the store."""
         world = self._world
         self._watermarks.add(workspace_id.key)
-        if seconds_of(to) < world.now - LOOKBACK_SECONDS + 2 * LIST_LAG_SECONDS + 3600:
+        to = feed.watermark
+        if to is None or seconds_of(to) < world.now - LOOKBACK_SECONDS + 2 * LIST_LAG_SECONDS + 3600:
             return  # where the first look begins
         for case in world.cases.values():
             if case.is_spoilt:

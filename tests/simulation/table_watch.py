@@ -7,7 +7,7 @@ from truth import World
 
 from contraforce_sentinel.domain.incidents import WorkspaceId
 from contraforce_sentinel.domain.links import Link
-from contraforce_sentinel.stores.entities import to_time
+from contraforce_sentinel.domain.runs import Feed
 from sandbox.table_entities import Entity, Key
 
 
@@ -26,12 +26,12 @@ class TableWatch:
         row = key[1]
         if row.startswith("link-"):
             self._record_changed(key, entity)
-        elif row == "watermark" and entity is not None:
-            workspace, moment = entity.properties["workspace"], to_time(entity.properties["created_at"])
+        elif row == "feed" and entity is not None:
+            workspace, feed = entity.properties["workspace"], entity.properties["feed"]
             if workspace not in self._workspaces:
                 self._workspaces[workspace] = WorkspaceId.parse(workspace)
                 self._first_look(workspace)
-            self._referee.watermark_moved(self._workspaces[workspace], moment)
+            self._referee.feed_moved(self._workspaces[workspace], Feed.model_validate_json(feed))
 
     def _record_changed(self, key: Key, entity: Entity | None) -> None:
         stored = self._world.stored

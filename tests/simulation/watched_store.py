@@ -26,8 +26,8 @@ from contraforce_sentinel.domain.errors import StoreUnavailable
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.records import LinkState
-from contraforce_sentinel.domain.runs import Backlog, TimerRun
-from contraforce_sentinel.stores.link_store import Found, LinkStore
+from contraforce_sentinel.domain.runs import Backlog, Feed, TimerRun
+from contraforce_sentinel.stores.link_store import Found, Glimpse, LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 from contraforce_sentinel.transport.connections import Connections
@@ -107,8 +107,8 @@ class WatchedStore:
 
         await self._do("delete", link, lambda: self._store.delete(link), seen)
 
-    async def known(self, incident_ids: Sequence[IncidentId]) -> set[str]:
-        return await self._do("known", "", lambda: self._store.known(incident_ids))
+    async def glimpse(self, incident_ids: Sequence[IncidentId]) -> dict[str, Glimpse]:
+        return await self._do("glimpse", "", lambda: self._store.glimpse(incident_ids))
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
         return await self._do("due", "", lambda: self._store.due(workspace_id, now=now, limit=limit))
@@ -129,14 +129,18 @@ class WatchedStore:
     async def backlog(self, workspace_id: WorkspaceId) -> Backlog:
         return await self._do("backlog", "", lambda: self._store.backlog(workspace_id))
 
-    async def watermark(self, workspace_id: WorkspaceId) -> datetime | None:
-        return await self._do("watermark", "", lambda: self._store.watermark(workspace_id))
+    async def feed(self, workspace_id: WorkspaceId) -> Feed | None:
+        return await self._do("feed", "", lambda: self._store.feed(workspace_id))
 
-    async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
-        def seen(_: None) -> None:
-            self._referee.watermark_moved(workspace_id, to)
+    async def save_feed(self, workspace_id: WorkspaceId, feed: Feed) -> Feed | None:
+        def seen(saved: Feed | None) -> None:
+            if saved is not None:
+                self._referee.feed_moved(workspace_id, saved)
 
-        await self._do("move_watermark", "", lambda: self._store.move_watermark(workspace_id, to), seen)
+        return await self._do("save_feed", "", lambda: self._store.save_feed(workspace_id, feed), seen)
+
+    async def creation_watermark(self, workspace_id: WorkspaceId) -> datetime | None:
+        return await self._do("creation_watermark", "", lambda: self._store.creation_watermark(workspace_id))
 
     async def last_run(self) -> TimerRun | None:
         return await self._do("last_run", "", self._store.last_run)

@@ -280,7 +280,7 @@ class TicketLinking:
 def _stays_skipped(link: Link, delivery: Delivery) -> bool:
     """Whether a delivery leaves a skipped link as it is.
 
-    Where it names the incident alone, Sentinel is asked. Not for one that was dead before: a replay, or the incident's next change, is for that.
+    Where it names the incident alone, Sentinel is asked; but not for a link that was dead before.
     """
     is_skipped = link.state is LinkState.SKIPPED
     return is_skipped and (delivery.incident is not None or link.was_dead is not None)

@@ -19,7 +19,8 @@ _CONCURRENCY: Final = 20
 class Run:
     """`until` is on the loop's clock.
 
-    `found` are the incidents that were just read, by the keys of workspace and incident, `told` are the records that this process has told to be unreadable.
+    `found` are the incidents that were just read, by the keys of workspace and incident; `told` are the
+    records that this process has told to be unreadable.
     """
 
     started_at: datetime
