@@ -1,45 +1,18 @@
 """Incidents as REST shows them: the documented shape, versions, and lists with something odd about them."""
 
 import json
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx
 import pytest
-from azure.identity.aio import ManagedIdentityCredential
 from conftest import ROOT
+from sdk_fixtures import Rest
 
 from sandbox import Sandbox, SandboxWorkspace
 
 PAYLOADS: Final = ROOT / "tests" / "payloads"
-VERSION: Final = "2025-09-01"
-
-type Rest = Callable[..., Awaitable[httpx.Response]]
-
-
-@pytest.fixture
-def rest(
-    sandbox: Sandbox,
-    workspace: SandboxWorkspace,
-    web: httpx.AsyncClient,
-    credential: ManagedIdentityCredential,
-) -> Rest:
-    """Ask for the workspace's incidents, for one of them, or for what a link leads to."""
-
-    async def ask(name: str = "", *, link: str | None = None, **query: str) -> httpx.Response:
-        token = await credential.get_token(f"{sandbox.arm.base_url}/.default")
-        collection = (
-            f"{sandbox.arm.base_url}{workspace.arm_id}/providers/Microsoft.SecurityInsights/incidents"
-        )
-        address = f"{collection}/{name}".rstrip("/")
-        headers = {"Authorization": f"Bearer {token.token}"}
-        parameters = {"api-version": VERSION} | {f"${key}": value for key, value in query.items()}
-        if link is not None:
-            return await web.get(link, headers=headers)
-        return await web.get(address, params=parameters, headers=headers)
-
-    return ask
+INCIDENTS: Final = "/providers/Microsoft.SecurityInsights/incidents?api-version=2025-09-01"
 
 
 def shape(document: Any) -> Any:
@@ -163,3 +136,28 @@ async def test_a_link_may_lead_anywhere(rest: Rest, workspace: SandboxWorkspace)
     workspace.add_incident()
     ((_, link),) = await pages(rest, 1)
     assert link == "https://elsewhere.example/more"
+
+
+async def numbers(rest: Rest, *, link: str | None = None, **query: str) -> list[int]:
+    """Return the numbers of the incidents that a list shows, all its pages together."""
+    found: list[int] = []
+    while True:
+        page = (await rest(link=link, **query)).json()
+        found += [one["properties"]["incidentNumber"] for one in page["value"]]
+        if not (link := page.get("nextLink")):
+            return found
+
+
+async def test_the_log_counts_the_list_calls_of_each_workspace(
+    rest: Rest, sandbox: Sandbox, workspace: SandboxWorkspace
+) -> None:
+    longer = sandbox.add_workspace(name=f"{workspace.name}-2")
+    elsewhere = sandbox.add_workspace(name=workspace.name, resource_group="rg-elsewhere")
+    for _ in range(3):
+        incident = workspace.add_incident()
+    await numbers(rest, top="2")
+    await rest(incident.name)
+    await numbers(rest, link=f"{sandbox.arm.base_url}{longer.arm_id.upper()}{INCIDENTS}")
+    counts = [sandbox.log.count("arm.incidents", under=one.arm_id) for one in (workspace, longer, elsewhere)]
+    assert (counts, sandbox.log.count("arm.incidents")) == ([2, 1, 0], 3)
+    assert sandbox.log.of("arm.incident", under=workspace.arm_id) == sandbox.log.of("arm.incident")
