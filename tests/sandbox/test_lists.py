@@ -1,7 +1,7 @@
 """Incidents as REST shows them: the documented shape, versions, and lists with something odd about them."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
@@ -12,6 +12,8 @@ from sdk_fixtures import Rest
 from sandbox import Sandbox, SandboxWorkspace
 
 PAYLOADS: Final = ROOT / "tests" / "payloads"
+START: Final = datetime(2026, 3, 2, 8, 0, 0, 1, tzinfo=UTC)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 INCIDENTS: Final = "/providers/Microsoft.SecurityInsights/incidents?api-version=2025-09-01"
 
 
@@ -136,6 +138,29 @@ async def test_a_link_may_lead_anywhere(rest: Rest, workspace: SandboxWorkspace)
     workspace.add_incident()
     ((_, link),) = await pages(rest, 1)
     assert link == "https://elsewhere.example/more"
+
+
+@pytest.mark.parametrize("name", ["createdTimeUtc", "lastModifiedTimeUtc"])
+async def test_lists_are_filtered_and_ordered_by_either_time(
+    rest: Rest, workspace: SandboxWorkspace, name: str
+) -> None:
+    for number, minute in enumerate((3, 1, 0, 2)):
+        moment = START + minute * MINUTE
+        created, changed = (moment, START + HOUR) if name == "createdTimeUtc" else (START, moment)
+        workspace.add_incident(number=number, created=created, changed=changed)
+    second, third = (f"{START + minutes * MINUTE:%FT%T.%fZ}" for minutes in (1, 2))
+    name = f"properties/{name}"
+    for condition, expected in {
+        f"{name} ge {second}": [1, 3, 0],
+        f"{name} gt {second}": [3, 0],
+        f"{name} le {second}": [2, 1],
+        f"{name} lt {second}": [2],
+        f"{name} ge {second} and {name} le {third}": [1, 3],
+        f"{name} ge {second} and properties/createdTimeUtc le {third} and {name} lt {third}": [1],
+    }.items():
+        assert await numbers(rest, filter=condition, orderby=f"{name} asc") == expected, condition
+        assert await numbers(rest, filter=condition, orderby=name) == expected, condition
+        assert await numbers(rest, filter=condition, orderby=f"{name} desc") == expected[::-1], condition
 
 
 async def numbers(rest: Rest, *, link: str | None = None, **query: str) -> list[int]:
