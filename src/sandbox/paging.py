@@ -2,8 +2,9 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from json import loads
 from operator import attrgetter, ge, gt, le, lt
@@ -14,6 +15,9 @@ from sandbox.bodies import JsonObject
 
 DEFAULT_PAGE: Final = 50
 LARGEST_PAGE: Final = 1000
+LARGEST_LIST: Final = 1000
+"""So many incidents all pages of one list have together; nothing tells that there are more."""
+
 COMPARISONS: Final[dict[str, Callable[[datetime, datetime], bool]]] = {"ge": ge, "gt": gt, "le": le, "lt": lt}
 DATES: Final[Mapping[str, Callable[["Dated"], datetime]]] = {
     "createdtimeutc": attrgetter("created"),
@@ -55,6 +59,18 @@ class Listing:
     link: Any = None
     end: Literal["missing", "null", "empty"] = "missing"
     empty_pages: int = 0
+    _answered: int = 0
+    _plans: defaultdict[int, list[Callable[[], object]]] = field(default_factory=lambda: defaultdict(list))
+
+    def after(self, calls: int, do: Callable[[], object]) -> None:
+        """Do something once, when so many more calls for incidents were answered, each page being a call."""
+        self._plans[self._answered + calls].append(do)
+
+    def answered(self) -> None:
+        """Count a call, and do what was planned after it."""
+        self._answered += 1
+        for do in self._plans.pop(self._answered, ()):
+            do()
 
 
 class BadQueryError(ValueError):

@@ -13,7 +13,7 @@ from sandbox.comments import StoredComment, new_etag
 from sandbox.identity import ManagedIdentity
 from sandbox.incidents import VERSION, SandboxIncident, SandboxWorkspace
 from sandbox.limits import Metered, SentinelLimits
-from sandbox.paging import BadQueryError, Listing, date_filter, number_filter, ordered, page
+from sandbox.paging import LARGEST_LIST, BadQueryError, Listing, date_filter, number_filter, ordered, page
 from sandbox.refusals import REFUSALS, applies, missing
 from sandbox.requestlog import LoggedRequest
 from sandbox.service import Answer, RefusedError, Route, StandIn
@@ -120,7 +120,9 @@ class ResourceManager(StandIn):
             found = ordered(found, request.query.get("$orderby"))
         except BadQueryError as error:
             _refuse(400, "BadRequest", f"{error} Workspace '{workspace.name}'.")
-        return self._page(request, found, workspace.listing)
+        answer = self._page(request, found[:LARGEST_LIST], workspace.listing)
+        workspace.listing.answered()
+        return answer
 
     def _list_comments(self, request: LoggedRequest, groups: Groups) -> Answer:
         incident = self._incident(request, groups)

@@ -1,6 +1,7 @@
 """Incidents as REST shows them: the documented shape, versions, and lists with something odd about them."""
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -171,6 +172,63 @@ async def numbers(rest: Rest, *, link: str | None = None, **query: str) -> list[
         found += [one["properties"]["incidentNumber"] for one in page["value"]]
         if not (link := page.get("nextLink")):
             return found
+
+
+@pytest.mark.parametrize("top", [1000, 300, 250])
+async def test_one_list_gives_at_most_a_thousand_incidents_and_does_not_tell(
+    rest: Rest, workspace: SandboxWorkspace, top: int
+) -> None:
+    for number in range(1001):
+        workspace.add_incident(number=number, created=START + number * MINUTE)
+    order = "properties/lastModifiedTimeUtc asc"
+    assert await numbers(rest, top=str(top), orderby=order) == list(range(1000))
+    last = f"properties/lastModifiedTimeUtc ge {START + 999 * MINUTE:%FT%T.%fZ}"
+    assert await numbers(rest, top=str(top), orderby=order, filter=last) == [999, 1000]
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("nothing", [0, 1, 2, 3, 4]),
+        ("one that was seen is deleted", [0, 1, 3, 4]),
+        ("one that was seen is changed", [0, 1, 3, 4, 0]),
+        ("one that was not seen is changed", [0, 1, 3, 4, 2]),
+        ("another arrives late", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+async def test_what_changes_between_two_pages_shifts_the_following_page(
+    rest: Rest, workspace: SandboxWorkspace, what: str, expected: list[int]
+) -> None:
+    made = [workspace.add_incident(number=number, created=START + number * MINUTE) for number in range(5)]
+    changes: dict[str, Callable[[], object]] = {
+        "nothing": lambda: None,
+        "one that was seen is deleted": made[0].delete,
+        "one that was seen is changed": made[0].touch,
+        "one that was not seen is changed": made[2].touch,
+        "another arrives late": lambda: workspace.arrive_late(created=START - HOUR),
+    }
+    workspace.listing.after(1, changes[what])
+    assert await numbers(rest, top="2", orderby="properties/lastModifiedTimeUtc asc") == expected
+
+
+async def test_a_plan_is_carried_out_once_after_so_many_calls_from_then_on(
+    rest: Rest, sandbox: Sandbox, workspace: SandboxWorkspace
+) -> None:
+    incident, other = workspace.add_incident(), sandbox.add_workspace(name="law-other")
+    done: list[str] = []
+    await rest()
+    workspace.listing.after(2, lambda: done.append("second"))
+    workspace.listing.after(1, lambda: done.append("first"))
+    workspace.listing.after(1, lambda: workspace.listing.after(3, lambda: done.append("planned by a plan")))
+    other.listing.after(1, lambda: done.append("of another workspace"))
+    assert done == []
+    await rest(incident.name)
+    await rest(top="0")
+    seen = []
+    for _ in range(5):
+        await rest()
+        seen.append(len(done))
+    assert (done, seen) == (["first", "second", "planned by a plan"], [1, 2, 2, 3, 3])
 
 
 async def test_the_log_counts_the_list_calls_of_each_workspace(
