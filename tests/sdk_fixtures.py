@@ -1,7 +1,7 @@
 """The real SDKs and httpx against the sandbox, without the product: for the sandbox's own tests."""
 
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import aiohttp
@@ -14,6 +14,7 @@ from azure.mgmt.securityinsight.aio import SecurityInsights
 from sandbox import Sandbox, SandboxWorkspace
 
 type SentinelFactory = Callable[[], SecurityInsights]
+type Rest = Callable[..., Awaitable[httpx.Response]]
 
 
 @pytest.fixture
@@ -67,3 +68,27 @@ async def sentinel(
             retry_total=0,
         )
         yield await stack.enter_async_context(client)
+
+
+@pytest.fixture
+def rest(
+    sandbox: Sandbox,
+    workspace: SandboxWorkspace,
+    web: httpx.AsyncClient,
+    credential: ManagedIdentityCredential,
+) -> Rest:
+    """Ask for the workspace's incidents, for one of them, or for what a link leads to."""
+
+    async def ask(name: str = "", *, link: str | None = None, **query: str) -> httpx.Response:
+        token = await credential.get_token(f"{sandbox.arm.base_url}/.default")
+        collection = (
+            f"{sandbox.arm.base_url}{workspace.arm_id}/providers/Microsoft.SecurityInsights/incidents"
+        )
+        address = f"{collection}/{name}".rstrip("/")
+        headers = {"Authorization": f"Bearer {token.token}"}
+        parameters = {"api-version": "2025-09-01"} | {f"${key}": value for key, value in query.items()}
+        if link is not None:
+            return await web.get(link, headers=headers)
+        return await web.get(address, params=parameters, headers=headers)
+
+    return ask

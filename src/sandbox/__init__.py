@@ -3,7 +3,8 @@
 `async with Sandbox.start() as sandbox:` serves them; point a client at them with `sandbox.environment()`.
 """
 
-from sandbox.incidents import SandboxIncident, SandboxWorkspace, StoredComment
+from sandbox.comments import StoredComment
+from sandbox.incidents import SandboxIncident, SandboxWorkspace
 from sandbox.limits import SentinelLimits
 from sandbox.planted import PLANTED_SECRET
 from sandbox.requestlog import LoggedRequest, Operation

@@ -1,14 +1,16 @@
-"""What is in Sentinel: workspaces, their incidents and the comments on these, and how REST shows them."""
+"""What is in Sentinel: workspaces and their incidents, how these change, and how REST shows them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import uuid4
 
 from sandbox import triggers
-from sandbox.bodies import JsonObject, trimmed_time, utc_now
+from sandbox.bodies import JsonObject, utc_now
+from sandbox.comments import StoredComment, new_etag
 from sandbox.contraforce import ContraForce, IncidentKey
+from sandbox.oddities import shown
 from sandbox.paging import Listing
 from sandbox.ticket_systems.model import Ticket
 
@@ -18,54 +20,21 @@ NEW: Final = frozenset({"providerName", "providerIncidentId"})
 
 Severity = Literal["Informational", "Low", "Medium", "High"]
 Status = Literal["New", "Active", "Closed"]
+Classification = Literal["Undetermined", "TruePositive", "BenignPositive", "FalsePositive"]
+Reason = Literal["SuspiciousActivity", "SuspiciousButExpected", "IncorrectAlertLogic", "InaccurateData"]
 
-
-def new_etag() -> str:
-    """Return an etag that was never used before, in Sentinel's spelling with its quotes."""
-    return f'"{uuid4()}"'
-
-
-@dataclass(slots=True)
-class StoredComment:
-    """A comment as Sentinel keeps it: the message verbatim."""
-
-    arm_id: str
-    name: str
-    message: str
-    created: datetime = field(default_factory=utc_now)
-    modified: datetime = field(default_factory=utc_now)
-    etag: str = field(default_factory=new_etag)
-
-    def to_rest(self, _: str = VERSION) -> JsonObject:
-        """Return the resource as REST shows it, in every version of the API."""
-        author = {
-            "objectId": "aaaaaaaa-0000-4000-8000-000000000001",
-            "email": None,
-            "name": "id-sentinel-link-func",
-            "userPrincipalName": None,
-        }
-        properties = {
-            "message": self.message,
-            "createdTimeUtc": trimmed_time(self.created),
-            "lastModifiedTimeUtc": trimmed_time(self.modified),
-            "author": author,
-        }
-        kind = "Microsoft.SecurityInsights/incidents/comments"
-        return {
-            "id": self.arm_id,
-            "name": self.name,
-            "type": kind,
-            "etag": self.etag,
-            "properties": properties,
-        }
+LONG_AGO: Final = timedelta(days=30)
 
 
 @dataclass(slots=True, eq=False)
 class SandboxIncident:
-    """An incident; tests change its fields as an analyst would. `comments_by_name` has lower-case names.
+    """An incident. `comments_by_name` has lower-case names.
 
-    `odd` is what REST shows instead of these properties: a date of another form, null, anything. `late`: so
-    many requests for it, or for its comments, are still answered 404 although lists show it; None: all.
+    Its commands change it as an analyst or Defender would, and move `changed`, the time of the last change,
+    to now by the workspace's clock, or to the moment `at`. Setting a field moves nothing.
+
+    `odd` is what REST shows instead of these properties, as `oddities` says. `late`: so many requests for it,
+    or for its comments, are still answered 404 although lists show it; None: all.
     """
 
     workspace: "SandboxWorkspace"
@@ -76,8 +45,8 @@ class SandboxIncident:
     status: Status
     labels: list[str]
     created: datetime
+    changed: datetime
     provider: str = "Azure Sentinel"
-    changed: datetime | None = None
     classification: str | None = None
     classification_reason: str | None = None
     classification_comment: str | None = None
@@ -134,8 +103,43 @@ class SandboxIncident:
         self.late -= 1
         return True
 
+    def touch(self, *, at: datetime | None = None) -> None:
+        """Change something that nobody here looks at."""
+        self.changed = at or self.workspace.clock()
+        self.etag = new_etag()
+
+    def set_severity(self, severity: Severity, *, at: datetime | None = None) -> None:
+        """Raise or lower the severity."""
+        self.severity = severity
+        self.touch(at=at)
+
+    def close(
+        self,
+        classification: Classification = "Undetermined",
+        *,
+        reason: Reason | None = None,
+        comment: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Close it, saying how it was classified and why."""
+        self.status, self.classification = "Closed", classification
+        self.classification_reason, self.classification_comment = reason, comment
+        self.touch(at=at)
+
+    def reopen(self, *, status: Status = "Active", at: datetime | None = None) -> None:
+        """Open it again; how it was closed is forgotten."""
+        self.status, self.classification = status, None
+        self.classification_reason = self.classification_comment = None
+        self.touch(at=at)
+
+    def merge_away(self, *, label: str = "Redirected", at: datetime | None = None) -> None:
+        """Let Defender merge it into another: closed, and labelled in any case; its comments stay here."""
+        self.status = "Closed"
+        self.labels.append(label)
+        self.touch(at=at)
+
     def delete(self) -> None:
-        """Remove the incident from Sentinel, with its comments."""
+        """Remove the incident from Sentinel, with its comments: 404 from now on, and in no list."""
         del self.workspace.incidents[self.name.lower()]
 
     def trigger_body(self, event: Literal["Create", "Update"] = "Create") -> JsonObject:
@@ -161,7 +165,7 @@ class SandboxIncident:
             "name": self.name,
             "type": kind,
             "etag": self.etag,
-            "properties": {**properties, **self.odd},
+            "properties": shown(properties, self.odd),
         }
 
 
@@ -170,7 +174,8 @@ class SandboxWorkspace:
     """A Log Analytics workspace with Sentinel on it, and the ContraForce workspace that belongs to it.
 
     `second_put` is the answer to a PUT without etag on a comment that exists, which Microsoft does not
-    document. `incidents` has lower-case names. `listing` says what is odd about lists of them.
+    document. `incidents` has lower-case names. `listing` says what is odd about lists of them. `clock` tells
+    when incidents and comments are made and changed.
     """
 
     contraforce: ContraForce = field(repr=False)
@@ -183,6 +188,7 @@ class SandboxWorkspace:
     contraforce_id: str = field(default_factory=lambda: str(uuid4()))
     second_put: Literal[200, 409] = 200
     listing: Listing = field(default_factory=Listing)
+    clock: Callable[[], datetime] = utc_now
     incidents: dict[str, SandboxIncident] = field(default_factory=dict, repr=False)
 
     @property
@@ -200,11 +206,13 @@ class SandboxWorkspace:
         status: Status = "New",
         labels: Sequence[str] = (),
         created: datetime | None = None,
+        changed: datetime | None = None,
         name: str | None = None,
         provider: str = "Azure Sentinel",
         ticket_title: str | None = None,
     ) -> SandboxIncident:
-        """Create an incident; by default it has the next free number and was created just now."""
+        """Create an incident; by default it has the next free number, was created now, and not changed."""
+        created = created or self.clock()
         if number is None:
             number = max((incident.number for incident in self.incidents.values()), default=3176) + 1
         incident = SandboxIncident(
@@ -215,13 +223,28 @@ class SandboxWorkspace:
             severity=severity,
             status=status,
             labels=list(labels),
-            created=created or utc_now(),
+            created=created,
+            changed=changed or created,
             provider=provider,
         )
         self.incidents[incident.name.lower()] = incident
         if ticket_title is not None:
             self.contraforce.titles[incident.key] = ticket_title
         return incident
+
+    def arrive_late(
+        self,
+        *,
+        created: datetime | None = None,
+        severity: Severity = "Medium",
+        status: Status = "New",
+        at: datetime | None = None,
+    ) -> SandboxIncident:
+        """Let an incident enter that was created long ago; it was last changed now, or `at` a moment."""
+        now = at or self.clock()
+        return self.add_incident(
+            severity=severity, status=status, created=created or now - LONG_AGO, changed=now
+        )
 
     def add_ticket(self, title: str = "A ticket opened by hand") -> Ticket:
         """Create a ticket on this workspace's service desk that no incident is linked to yet."""

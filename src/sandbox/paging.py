@@ -2,32 +2,48 @@
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from json import loads
-from operator import ge, gt, le, lt
-from typing import Any, Final, Literal
+from operator import attrgetter, ge, gt, le, lt
+from typing import Any, Final, Literal, Protocol
 from urllib.parse import quote, urlencode
 
 from sandbox.bodies import JsonObject
 
 DEFAULT_PAGE: Final = 50
 LARGEST_PAGE: Final = 1000
+LARGEST_LIST: Final = 1000
+"""So many incidents all pages of one list have together; nothing tells that there are more."""
+
 COMPARISONS: Final[dict[str, Callable[[datetime, datetime], bool]]] = {"ge": ge, "gt": gt, "le": le, "lt": lt}
-CONDITION: Final = re.compile(r"properties/createdTimeUtc (ge|gt|le|lt) (\S+)", re.IGNORECASE)
-NUMBER: Final = re.compile(r"properties/incidentNumber eq ([0-9]+)", re.IGNORECASE)
-_ENDS: Final[Mapping[str, JsonObject]] = {
-    "missing": {},
-    "null": {"nextLink": None},
-    "empty": {"nextLink": ""},
+DATES: Final[Mapping[str, Callable[["Dated"], datetime]]] = {
+    "createdtimeutc": attrgetter("created"),
+    "lastmodifiedtimeutc": attrgetter("changed"),
 }
+_DATE: Final = f"properties/({'|'.join(DATES)})"
+CONDITION: Final = re.compile(rf"{_DATE} (ge|gt|le|lt) (\S+)", re.IGNORECASE)
+ORDER: Final = re.compile(rf"{_DATE}(?: (asc|desc))?", re.IGNORECASE)
+NUMBER: Final = re.compile(r"properties/incidentNumber eq ([0-9]+)", re.IGNORECASE)
 ENDS: Final[Mapping[str, JsonObject]] = {
     "missing": {},
     "null": {"nextLink": None},
     "empty": {"nextLink": ""},
 }
-ORDER: Final = re.compile(r"properties/createdTimeUtc(?: (asc|desc))?", re.IGNORECASE)
+
+
+class Dated(Protocol):
+    """What lists ask of an incident."""
+
+    @property
+    def created(self) -> datetime:
+        """When it was created."""
+
+    @property
+    def changed(self) -> datetime:
+        """When it was last changed."""
 
 
 @dataclass(slots=True)
@@ -43,25 +59,37 @@ class Listing:
     link: Any = None
     end: Literal["missing", "null", "empty"] = "missing"
     empty_pages: int = 0
+    _answered: int = 0
+    _plans: defaultdict[int, list[Callable[[], object]]] = field(default_factory=lambda: defaultdict(list))
+
+    def after(self, calls: int, do: Callable[[], object]) -> None:
+        """Do something once, when so many more calls for incidents were answered, each page being a call."""
+        self._plans[self._answered + calls].append(do)
+
+    def answered(self) -> None:
+        """Count a call, and do what was planned after it."""
+        self._answered += 1
+        for do in self._plans.pop(self._answered, ()):
+            do()
 
 
 class BadQueryError(ValueError):
     """A query option that the list does not understand; the message goes to the caller."""
 
 
-def created_filter(text: str | None) -> Callable[[datetime], bool]:
-    """Return the test for `properties/createdTimeUtc ge <time>`, several joined by `and`."""
+def date_filter(text: str | None) -> Callable[[Dated], bool]:
+    """Return the test for `properties/<date> ge <time>`, several joined by `and`."""
     conditions = []
     for part in text.split(" and ") if text else []:
         found = CONDITION.fullmatch(part.strip())
         try:
-            limit = datetime.fromisoformat(found[2]) if found else None
+            limit = datetime.fromisoformat(found[3]) if found else None
         except ValueError:
             limit = None
         if found is None or limit is None or limit.tzinfo is None:
             raise BadQueryError(f"Invalid filter '{text}'.")
-        conditions.append((COMPARISONS[found[1].lower()], limit))
-    return lambda created: all(compare(created, limit) for compare, limit in conditions)
+        conditions.append((DATES[found[1].lower()], COMPARISONS[found[2].lower()], limit))
+    return lambda incident: all(compare(date(incident), limit) for date, compare, limit in conditions)
 
 
 def number_filter(text: str | None) -> int | None:
@@ -70,14 +98,12 @@ def number_filter(text: str | None) -> int | None:
     return int(found[1]) if found else None
 
 
-def is_newest_first(orderby: str | None) -> bool:
-    """Return the direction. The order without `$orderby` is not documented: newest first, here."""
-    if orderby is None:
-        return True
-    found = ORDER.fullmatch(orderby.strip())
+def ordered[T: Dated](incidents: Iterable[T], orderby: str | None) -> list[T]:
+    """Sort. The order without `$orderby` is not documented: last created first, here."""
+    found = ORDER.fullmatch((orderby or "properties/createdTimeUtc desc").strip())
     if found is None:
         raise BadQueryError(f"Invalid orderby '{orderby}'.")
-    return (found[1] or "asc").lower() == "desc"
+    return sorted(incidents, key=DATES[found[1].lower()], reverse=(found[2] or "").lower() == "desc")
 
 
 def page[T](

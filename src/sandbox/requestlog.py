@@ -68,13 +68,18 @@ class RequestLog:
         """A copy, oldest first."""
         return list(self._entries.values())
 
-    def of(self, operation: Operation) -> list[LoggedRequest]:
-        """Return the requests of one operation, oldest first."""
-        return [entry for entry in self._entries.values() if entry.operation == operation]
+    def of(self, operation: Operation, *, under: str = "") -> list[LoggedRequest]:
+        """Return the requests of one operation, oldest first; `under`: of one workspace's ARM id alone."""
+        place = under.lower() + "/"
+        return [
+            entry
+            for entry in self._entries.values()
+            if entry.operation == operation and f"{entry.path}/".lower().startswith(place)
+        ]
 
-    def count(self, operation: Operation) -> int:
-        """How many requests of one operation have arrived."""
-        return len(self.of(operation))
+    def count(self, operation: Operation, *, under: str = "") -> int:
+        """How many requests of one operation have arrived; `under`: of one workspace's ARM id alone."""
+        return len(self.of(operation, under=under))
 
     def clear(self) -> None:
         """Forget everything; a request under way stays forgotten when it ends."""

@@ -8,11 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NoReturn
 from urllib.parse import quote
 
-from sandbox.bodies import arm_error_body, utc_now
+from sandbox.bodies import arm_error_body
+from sandbox.comments import StoredComment, new_etag
 from sandbox.identity import ManagedIdentity
-from sandbox.incidents import VERSION, SandboxIncident, SandboxWorkspace, StoredComment, new_etag
+from sandbox.incidents import VERSION, SandboxIncident, SandboxWorkspace
 from sandbox.limits import Metered, SentinelLimits
-from sandbox.paging import BadQueryError, Listing, created_filter, is_newest_first, number_filter, page
+from sandbox.paging import LARGEST_LIST, BadQueryError, Listing, date_filter, number_filter, ordered, page
 from sandbox.refusals import REFUSALS, applies, missing
 from sandbox.requestlog import LoggedRequest
 from sandbox.service import Answer, RefusedError, Route, StandIn
@@ -110,17 +111,18 @@ class ResourceManager(StandIn):
         workspace = self._workspace(request, groups)
         number = number_filter(request.query.get("$filter"))
         try:
-            wanted = created_filter(request.query.get("$filter") if number is None else None)
-            newest_first = is_newest_first(request.query.get("$orderby"))
+            wanted = date_filter(request.query.get("$filter") if number is None else None)
+            found = [
+                incident
+                for incident in workspace.incidents.values()
+                if wanted(incident) and number in {None, incident.number}
+            ]
+            found = ordered(found, request.query.get("$orderby"))
         except BadQueryError as error:
             _refuse(400, "BadRequest", f"{error} Workspace '{workspace.name}'.")
-        incidents = [
-            incident
-            for incident in workspace.incidents.values()
-            if wanted(incident.created) and number in {None, incident.number}
-        ]
-        incidents.sort(key=lambda incident: incident.created, reverse=newest_first)
-        return self._page(request, incidents, workspace.listing)
+        answer = self._page(request, found[:LARGEST_LIST], workspace.listing)
+        workspace.listing.answered()
+        return answer
 
     def _list_comments(self, request: LoggedRequest, groups: Groups) -> Answer:
         incident = self._incident(request, groups)
@@ -144,8 +146,10 @@ class ResourceManager(StandIn):
             return _update(existing, message, etag, incident)
         if len(incident.comments) >= MAX_COMMENTS:
             _refuse(400, "BadRequest", f"Incident '{incident.title}' has {MAX_COMMENTS} comments already.")
-        name = groups["comment"]
-        comment = StoredComment(arm_id=f"{incident.arm_id}/comments/{name}", name=name, message=message)
+        incident.touch()
+        name, now = groups["comment"], incident.changed
+        arm_id = f"{incident.arm_id}/comments/{name}"
+        comment = StoredComment(arm_id=arm_id, name=name, message=message, created=now, modified=now)
         incident.comments_by_name[name.lower()] = comment
         return Answer(201, comment.to_rest())
 
@@ -245,7 +249,8 @@ def _update(comment: StoredComment, message: str, etag: str | None, incident: Sa
     is_stale = etag not in {comment.etag, "*"} if etag else incident.workspace.second_put == 409
     if is_stale:
         _refuse(409, "Conflict", f"Newer version of resource '{comment.name}' exists. Data was not saved")
-    comment.message, comment.modified, comment.etag = message, utc_now(), new_etag()
+    incident.touch()
+    comment.message, comment.modified, comment.etag = message, incident.changed, new_etag()
     return Answer(200, comment.to_rest())
 
 

@@ -2,8 +2,9 @@
 
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +13,7 @@ from typing import Final
 import trustme
 from aiohttp import web
 
+from sandbox.bodies import utc_now
 from sandbox.contraforce import ContraForce
 from sandbox.faults import FaultPlans
 from sandbox.identity import ManagedIdentity
@@ -35,12 +37,14 @@ RESOURCE_GROUP: Final = "rg-secops-prod"
 class Sandbox:
     """The services on loopback: `async with Sandbox.start() as sandbox: ...`.
 
-    All but `identity` (plain http) speak TLS, with certificates of `ca` (file: `ca_file`).
+    All but `identity` (plain http) speak TLS, with certificates of `ca` (file: `ca_file`). `clock` is what
+    Sentinel's incidents and comments get their times from; a test may set another one at any time.
     """
 
     def __init__(self, ca: trustme.CA, ca_file: Path) -> None:
         self.ca = ca
         self.ca_file = ca_file
+        self.clock: Callable[[], datetime] = utc_now
         self.log = RequestLog()
         self.faults = FaultPlans()
         self.identity = ManagedIdentity()
@@ -82,6 +86,10 @@ class Sandbox:
         stand_in.base_url = f"{'https' if context else 'http'}://{NAME}:{port}"
         return port
 
+    def now(self) -> datetime:
+        """Return the time by the clock that is set now."""
+        return self.clock()
+
     def client_context(self) -> ssl.SSLContext:
         """Return a TLS context that trusts the sandbox and nothing else."""
         return ssl.create_default_context(cafile=str(self.ca_file))
@@ -104,6 +112,7 @@ class Sandbox:
             system=named(system).name,
             subscription=subscription,
             resource_group=resource_group,
+            clock=self.now,
         )
         if workspace.arm_id.lower() in self.arm.workspaces:
             raise ValueError(f"workspace {name} exists already")

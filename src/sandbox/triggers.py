@@ -89,7 +89,7 @@ def properties(incident: SandboxIncident) -> JsonObject:
         "labels": _labels(incident),
         "firstActivityTimeUtc": created,
         "lastActivityTimeUtc": created,
-        "lastModifiedTimeUtc": trimmed_time(incident.changed or incident.created),
+        "lastModifiedTimeUtc": trimmed_time(incident.changed),
         "createdTimeUtc": created,
         "incidentNumber": incident.number,
         "additionalData": {

@@ -1,45 +1,21 @@
 """Incidents as REST shows them: the documented shape, versions, and lists with something odd about them."""
 
 import json
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
 import pytest
-from azure.identity.aio import ManagedIdentityCredential
 from conftest import ROOT
+from sdk_fixtures import Rest
 
 from sandbox import Sandbox, SandboxWorkspace
 
 PAYLOADS: Final = ROOT / "tests" / "payloads"
-VERSION: Final = "2025-09-01"
-
-type Rest = Callable[..., Awaitable[httpx.Response]]
-
-
-@pytest.fixture
-def rest(
-    sandbox: Sandbox,
-    workspace: SandboxWorkspace,
-    web: httpx.AsyncClient,
-    credential: ManagedIdentityCredential,
-) -> Rest:
-    """Ask for the workspace's incidents, for one of them, or for what a link leads to."""
-
-    async def ask(name: str = "", *, link: str | None = None, **query: str) -> httpx.Response:
-        token = await credential.get_token(f"{sandbox.arm.base_url}/.default")
-        collection = (
-            f"{sandbox.arm.base_url}{workspace.arm_id}/providers/Microsoft.SecurityInsights/incidents"
-        )
-        address = f"{collection}/{name}".rstrip("/")
-        headers = {"Authorization": f"Bearer {token.token}"}
-        parameters = {"api-version": VERSION} | {f"${key}": value for key, value in query.items()}
-        if link is not None:
-            return await web.get(link, headers=headers)
-        return await web.get(address, params=parameters, headers=headers)
-
-    return ask
+START: Final = datetime(2026, 3, 2, 8, 0, 0, 1, tzinfo=UTC)
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+INCIDENTS: Final = "/providers/Microsoft.SecurityInsights/incidents?api-version=2025-09-01"
 
 
 def shape(document: Any) -> Any:
@@ -163,3 +139,108 @@ async def test_a_link_may_lead_anywhere(rest: Rest, workspace: SandboxWorkspace)
     workspace.add_incident()
     ((_, link),) = await pages(rest, 1)
     assert link == "https://elsewhere.example/more"
+
+
+@pytest.mark.parametrize("name", ["createdTimeUtc", "lastModifiedTimeUtc"])
+async def test_lists_are_filtered_and_ordered_by_either_time(
+    rest: Rest, workspace: SandboxWorkspace, name: str
+) -> None:
+    for number, minute in enumerate((3, 1, 0, 2)):
+        moment = START + minute * MINUTE
+        created, changed = (moment, START + HOUR) if name == "createdTimeUtc" else (START, moment)
+        workspace.add_incident(number=number, created=created, changed=changed)
+    second, third = (f"{START + minutes * MINUTE:%FT%T.%fZ}" for minutes in (1, 2))
+    name = f"properties/{name}"
+    for condition, expected in {
+        f"{name} ge {second}": [1, 3, 0],
+        f"{name} gt {second}": [3, 0],
+        f"{name} le {second}": [2, 1],
+        f"{name} lt {second}": [2],
+        f"{name} ge {second} and {name} le {third}": [1, 3],
+        f"{name} ge {second} and properties/createdTimeUtc le {third} and {name} lt {third}": [1],
+    }.items():
+        assert await numbers(rest, filter=condition, orderby=f"{name} asc") == expected, condition
+        assert await numbers(rest, filter=condition, orderby=name) == expected, condition
+        assert await numbers(rest, filter=condition, orderby=f"{name} desc") == expected[::-1], condition
+
+
+async def numbers(rest: Rest, *, link: str | None = None, **query: str) -> list[int]:
+    """Return the numbers of the incidents that a list shows, all its pages together."""
+    found: list[int] = []
+    while True:
+        page = (await rest(link=link, **query)).json()
+        found += [one["properties"]["incidentNumber"] for one in page["value"]]
+        if not (link := page.get("nextLink")):
+            return found
+
+
+@pytest.mark.parametrize("top", [1000, 300, 250])
+async def test_one_list_gives_at_most_a_thousand_incidents_and_does_not_tell(
+    rest: Rest, workspace: SandboxWorkspace, top: int
+) -> None:
+    for number in range(1001):
+        workspace.add_incident(number=number, created=START + number * MINUTE)
+    order = "properties/lastModifiedTimeUtc asc"
+    assert await numbers(rest, top=str(top), orderby=order) == list(range(1000))
+    last = f"properties/lastModifiedTimeUtc ge {START + 999 * MINUTE:%FT%T.%fZ}"
+    assert await numbers(rest, top=str(top), orderby=order, filter=last) == [999, 1000]
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("nothing", [0, 1, 2, 3, 4]),
+        ("one that was seen is deleted", [0, 1, 3, 4]),
+        ("one that was seen is changed", [0, 1, 3, 4, 0]),
+        ("one that was not seen is changed", [0, 1, 3, 4, 2]),
+        ("another arrives late", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+async def test_what_changes_between_two_pages_shifts_the_following_page(
+    rest: Rest, workspace: SandboxWorkspace, what: str, expected: list[int]
+) -> None:
+    made = [workspace.add_incident(number=number, created=START + number * MINUTE) for number in range(5)]
+    changes: dict[str, Callable[[], object]] = {
+        "nothing": lambda: None,
+        "one that was seen is deleted": made[0].delete,
+        "one that was seen is changed": made[0].touch,
+        "one that was not seen is changed": made[2].touch,
+        "another arrives late": lambda: workspace.arrive_late(created=START - HOUR),
+    }
+    workspace.listing.after(1, changes[what])
+    assert await numbers(rest, top="2", orderby="properties/lastModifiedTimeUtc asc") == expected
+
+
+async def test_a_plan_is_carried_out_once_after_so_many_calls_from_then_on(
+    rest: Rest, sandbox: Sandbox, workspace: SandboxWorkspace
+) -> None:
+    incident, other = workspace.add_incident(), sandbox.add_workspace(name="law-other")
+    done: list[str] = []
+    await rest()
+    workspace.listing.after(2, lambda: done.append("second"))
+    workspace.listing.after(1, lambda: done.append("first"))
+    workspace.listing.after(1, lambda: workspace.listing.after(3, lambda: done.append("planned by a plan")))
+    other.listing.after(1, lambda: done.append("of another workspace"))
+    assert done == []
+    await rest(incident.name)
+    await rest(top="0")
+    seen = []
+    for _ in range(5):
+        await rest()
+        seen.append(len(done))
+    assert (done, seen) == (["first", "second", "planned by a plan"], [1, 2, 2, 3, 3])
+
+
+async def test_the_log_counts_the_list_calls_of_each_workspace(
+    rest: Rest, sandbox: Sandbox, workspace: SandboxWorkspace
+) -> None:
+    longer = sandbox.add_workspace(name=f"{workspace.name}-2")
+    elsewhere = sandbox.add_workspace(name=workspace.name, resource_group="rg-elsewhere")
+    for _ in range(3):
+        incident = workspace.add_incident()
+    await numbers(rest, top="2")
+    await rest(incident.name)
+    await numbers(rest, link=f"{sandbox.arm.base_url}{longer.arm_id.upper()}{INCIDENTS}")
+    counts = [sandbox.log.count("arm.incidents", under=one.arm_id) for one in (workspace, longer, elsewhere)]
+    assert (counts, sandbox.log.count("arm.incidents")) == ([2, 1, 0], 3)
+    assert sandbox.log.of("arm.incident", under=workspace.arm_id) == sandbox.log.of("arm.incident")

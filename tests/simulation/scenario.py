@@ -91,6 +91,7 @@ def _add_workspace(rng: Random, world: World, index: int) -> None:
         customer_id=_guid(rng),
         contraforce_id=_guid(rng),
         second_put=rng.choice((200, 409)),
+        clock=lambda: wall(world.now),
     )
     world.workspaces.append(workspace)
     world.arm.workspaces[workspace.arm_id.lower()] = workspace
