@@ -505,7 +505,9 @@ def test_every_record_survives_its_way_through_json(record: Link) -> None:
 def test_a_record_of_a_later_version_with_more_fields_can_be_read() -> None:
     text = link().model_dump_json().replace("{", '{"future": [1], ', 1)
 
-    assert Link.model_validate_json(text) == link()
+    read = Link.model_validate_json(text)
+    assert read.model_extra == {"future": [1]}
+    assert read.model_dump(exclude={"future"}) == link().model_dump()
 
 
 def test_times_of_another_zone_are_stored_in_utc() -> None:

@@ -22,22 +22,27 @@ _ONE_ON: Final = timedelta(microseconds=1)
 class _Walk:
     """What one list has shown so far; further pages of it are read only while all has one moment."""
 
+    shown: set[str] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
+    """Of the first moment alone."""
+
     moments: set[datetime] = field(default_factory=set)
     last: datetime | None = None
     rows: int = 0
-    answers: int = 0
+    pages: int = 0
     has_next: bool = False
 
     def note(self, answer: Rows) -> None:
+        before = len(self.shown)
         for row in answer.rows:
             if row.moment is not None:
                 self.moments.add(row.moment)
                 self.last = row.moment
-            if len(self.moments) <= 1:
+            if self.is_of_one_moment:
                 self.names.add(row.name)
+            self.shown.add(row.name)
         self.rows += len(answer.rows)
-        self.answers += 1
+        self.pages += len(self.shown) > before
         self.has_next = answer.has_next
 
     @property
@@ -62,7 +67,7 @@ async def incidents(
                 yield answer.rows
                 if not walk.is_of_one_moment:
                     break
-        if walk.answers > 1 and not walk.names <= known:
+        if walk.pages > 1 and not walk.names <= known:
             known |= walk.names  # the list may have moved between two pages: once more, until nothing is new
             continue
         onward = _onward(walk, since, workspace)

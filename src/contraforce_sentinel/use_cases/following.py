@@ -4,7 +4,7 @@ A row is passed when what it needs is stored. The store's `Feed` keeps how far t
 """
 
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
 
@@ -115,7 +115,8 @@ class Following:
             return feed
         start = now - self._lookback
         created = await self._store.creation_watermark(workspace)
-        return await keep(self._store, workspace, feed, partial(_begun, start=min(start, created or start)))
+        begun = partial(_begun, start=min(start, created or start), today=now.date())
+        return await keep(self._store, workspace, feed, begun)
 
     async def _take_all(
         self, rows: list[Row], customer: Customer, run: Run
@@ -205,9 +206,11 @@ class Following:
             run.discovered += 1
 
 
-def _begun(feed: Feed, start: datetime) -> Feed:
-    """Follow the workspace from `start` on, unless another instance has just begun."""
-    return feed if feed.follows_from is not None else feed.model_copy(update={"follows_from": start})
+def _begun(feed: Feed, start: datetime, today: date) -> Feed:
+    """Follow the workspace from `start` on, unless another instance has just begun; a second look can wait."""
+    if feed.follows_from is not None:
+        return feed
+    return feed.model_copy(update={"follows_from": start, "second_look_on": today})
 
 
 def _not_ahead(feed: Feed, now: datetime) -> Feed:
