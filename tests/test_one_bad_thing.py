@@ -28,7 +28,7 @@ from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from contraforce_sentinel.transport import retries
-from contraforce_sentinel.use_cases import reconcile
+from contraforce_sentinel.use_cases import reconcile, run
 from contraforce_sentinel.use_cases.outages import Outages
 from sandbox import SandboxIncident, SandboxWorkspace, faults
 from sandbox.server import SUBSCRIPTION
@@ -251,7 +251,7 @@ async def test_a_run_that_is_over_begins_no_try_that_waited_for_its_turn(
     monkeypatch.setenv("WORKSPACES", app.sandbox.environment()["WORKSPACES"])
     for customer in app.sandbox.arm.workspaces.values():
         await add_due(customer, 1)
-    monkeypatch.setattr(reconcile, "_CONCURRENCY", 1)
+    monkeypatch.setattr(run, "_CONCURRENCY", 1)
     monkeypatch.setattr(reconcile, "RUN_SECONDS", 0.5)
     app.sandbox.faults.plan("contraforce.link", faults.slow(0.3), times=None)
     await app.reconcile()

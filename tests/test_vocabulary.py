@@ -21,14 +21,15 @@ DOCUMENT = (ROOT / "docs" / "operate.md").read_text()
 def calls(function: str) -> Iterator[tuple[str, set[str]]]:
     """Yield the name and the dimensions of every call of a telemetry function in the package."""
     for path in PACKAGE.rglob("*.py"):
-        for scope in ast.walk(ast.parse(path.read_text())):
+        module = ast.parse(path.read_text())
+        for scope in ast.walk(module):
             if not isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef):
                 continue
             for node in ast.walk(scope):
                 if isinstance(node, ast.Call) and getattr(node.func, "id", None) == function:
                     dimensions = {word.arg for word in node.keywords if word.arg} - {"level"}
                     unpacked = [word.value for word in node.keywords if word.arg is None]
-                    dimensions |= {key for value in unpacked for key in keys_of(value, scope)}
+                    dimensions |= {key for value in unpacked for key in keys_of(value, scope, module)}
                     for name in names_of(node.args[0], scope):
                         yield name, dimensions
 
@@ -45,10 +46,16 @@ def names_of(node: ast.expr, scope: ast.AST) -> list[str]:
     return [str(value.value) for value in values if isinstance(value, ast.Constant)]
 
 
-def keys_of(node: ast.expr, scope: ast.AST) -> list[str]:
-    """Return the keys of a dictionary that is unpacked into a call."""
-    assert isinstance(node, ast.Name), ast.unparse(node)
-    (found,) = [value for target, value in assignments(scope) if target == node.id]
+def keys_of(node: ast.expr, scope: ast.AST, module: ast.Module) -> list[str]:
+    """Return the keys of a dictionary that is unpacked: a variable's, or what a function returns."""
+    found: ast.expr | None
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "id", None)
+        (function,) = [one for one in module.body if isinstance(one, ast.FunctionDef) and one.name == name]
+        (found,) = [one.value for one in function.body if isinstance(one, ast.Return)]
+    else:
+        assert isinstance(node, ast.Name), ast.unparse(node)
+        (found,) = [value for target, value in assignments(scope) if target == node.id]
     assert isinstance(found, ast.Dict)
     return [key.value for key in found.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
 

@@ -209,13 +209,11 @@ class Settings(BaseModel):
         unknown = _unknown(environment.keys() - known, known - values.keys())
         left_out = {name: unknown.pop(name) for name in sorted(unknown) if _decorates(name, unknown[name])}
         problems = unknown
-        templates, wrong = _ticket_urls(values.pop(_TICKET_URLS, "{}"))
-        if wrong:
-            left_out[_TICKET_URLS] = wrong
+        wrong: dict[str, str] = {}
+        templates, wrong[_TICKET_URLS] = _ticket_urls(values.pop(_TICKET_URLS, "{}"))
         if "WORKSPACES" in values:
-            values["WORKSPACES"], wrong = _without_bad_templates(values["WORKSPACES"])
-            if wrong:
-                left_out["WORKSPACES"] = wrong
+            values["WORKSPACES"], wrong["WORKSPACES"] = _without_bad_templates(values["WORKSPACES"])
+        left_out |= {name: problem for name, problem in wrong.items() if problem}
         texts = {name: value for name, value in values.items() if isinstance(value, str)}
         problems |= {name: _UNRESOLVED for name, value in texts.items() if _is_unresolved(value)}
         in_azure = environment.get("WEBSITE_SITE_NAME") or environment.get("WEBSITE_SKU")

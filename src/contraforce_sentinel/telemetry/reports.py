@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from contraforce_sentinel.domain.errors import (
     Failure,
@@ -17,19 +18,19 @@ from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.domain.runs import TimerRun
-from contraforce_sentinel.telemetry.events import Value, event, measure
+from contraforce_sentinel.telemetry.events import event, measure
 
 
 def report_link(link: Link, *, trigger: str, seconds: float, claimed: bool) -> None:
     """Tell where a link stands after a delivery, a try of the timer, or discovery."""
-    _report(
+    event(
         f"link.{link.state}",
-        link,
         level=logging.ERROR if link.state is LinkState.DEAD else logging.INFO,
         trigger=trigger,
         claimed="yes" if claimed else "no",
         duration_ms=round(seconds * 1000, 1),
         may_have_linked=_may_have_linked(link),
+        **_standing(link),
     )
     measure("link.outcomes", 1, outcome=link.state, trigger=trigger)
     measure("link.duration", seconds * 1000, outcome=link.state, trigger=trigger)
@@ -37,12 +38,13 @@ def report_link(link: Link, *, trigger: str, seconds: float, claimed: bool) -> N
 
 def report_merged(link: Link, *, trigger: str) -> None:
     """Tell that the incident of a link with a ticket was merged away: its comment stays behind."""
-    _report("link.merged", link, level=logging.WARNING, trigger=trigger)
+    event("link.merged", level=logging.WARNING, trigger=trigger, **_standing(link))
 
 
 def report_revived(link: Link, *, was: str | None, trigger: str) -> None:
     """Tell that a link is not skipped any more; `was` is the reason for which it was."""
-    _report("link.revived", link, trigger=trigger, was=was, may_have_linked=_may_have_linked(link))
+    may_have_linked = _may_have_linked(link)
+    event("link.revived", trigger=trigger, was=was, may_have_linked=may_have_linked, **_standing(link))
 
 
 def _may_have_linked(link: Link) -> str | None:
@@ -50,24 +52,20 @@ def _may_have_linked(link: Link) -> str | None:
     return "yes" if link.answer_lost and link.ticket is None else None
 
 
-def _report(name: str, link: Link, *, level: int = logging.INFO, trigger: str, **more: Value) -> None:
-    event(
-        name,
-        level=level,
-        incident=link.incident_id.key,
-        incident_number=link.incident_number,
-        workspace=link.incident_id.workspace.key,
-        trigger=trigger,
-        outcome=link.state,
-        reason=link.reason,
-        code=link.code,
-        attempt=link.attempts,
-        ticket_system=link.ticket.system if link.ticket else None,
-        ticket_number=link.ticket.number if link.ticket else None,
-        contraforce_request_id=link.request_id,
-        next_try_at=link.next_try_at.isoformat() if link.next_try_at else None,
-        **more,
-    )
+def _standing(link: Link) -> dict[str, Any]:
+    return {
+        "incident": link.incident_id.key,
+        "incident_number": link.incident_number,
+        "workspace": link.incident_id.workspace.key,
+        "outcome": link.state,
+        "reason": link.reason,
+        "code": link.code,
+        "attempt": link.attempts,
+        "ticket_system": link.ticket.system if link.ticket else None,
+        "ticket_number": link.ticket.number if link.ticket else None,
+        "contraforce_request_id": link.request_id,
+        "next_try_at": link.next_try_at.isoformat() if link.next_try_at else None,
+    }
 
 
 def report_failure(link: Link, error: Failure) -> None:

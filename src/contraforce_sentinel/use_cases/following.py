@@ -207,7 +207,10 @@ class Following:
 
 
 def _begun(feed: Feed, start: datetime, today: date) -> Feed:
-    """Follow the workspace from `start` on, unless another instance has just begun; a second look can wait."""
+    """Follow the workspace from `start` on, unless another instance has just begun.
+
+    The first look is as wide as a second one.
+    """
     if feed.follows_from is not None:
         return feed
     return feed.model_copy(update={"follows_from": start, "second_look_on": today})
