@@ -7,11 +7,11 @@ without a sign. So each answer is followed by a list of its own, from the last m
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from contraforce_sentinel.azure.sentinel import MOST_OF_A_LIST, Row, Rows, Sentinel
+from contraforce_sentinel.azure.sentinel import MOST_OF_A_LIST, Row, Sentinel
 from contraforce_sentinel.domain.incidents import WorkspaceId
 from contraforce_sentinel.telemetry.events import event
 
@@ -29,21 +29,23 @@ class _Walk:
     moments: set[datetime] = field(default_factory=set)
     last: datetime | None = None
     rows: int = 0
+    dated: int = 0
     pages: int = 0
     has_next: bool = False
 
-    def note(self, answer: Rows) -> None:
+    def note(self, rows: list[Row], *, has_next: bool) -> None:
         before = len(self.shown)
-        for row in answer.rows:
+        for row in rows:
             if row.moment is not None:
                 self.moments.add(row.moment)
                 self.last = row.moment
+                self.dated += 1
             if self.is_of_one_moment:
                 self.names.add(row.name)
             self.shown.add(row.name)
-        self.rows += len(answer.rows)
+        self.rows += len(rows)
         self.pages += len(self.shown) > before
-        self.has_next = answer.has_next
+        self.has_next = has_next
 
     @property
     def is_of_one_moment(self) -> bool:
@@ -53,9 +55,10 @@ class _Walk:
 async def incidents(
     sentinel: Sentinel, workspace: WorkspaceId, *, by: str, since: datetime, up_to: datetime, until: float
 ) -> AsyncGenerator[list[Row]]:
-    """Yield the incidents from `since` on, oldest first; ends behind `up_to`. Raises `UpstreamError`.
+    """Yield the incidents from `since` on, oldest first, at least up to `up_to`. Raises `UpstreamError`.
 
     `by` is `CREATED` or `CHANGED` of the Sentinel adapter. What has the last moment of an answer comes again.
+    A moment outside of what was asked for is odd: its row comes without.
     """
     known: set[str] = set()
     while True:
@@ -63,29 +66,34 @@ async def incidents(
         found = sentinel.list_incidents(workspace, by=by, since=since, until=until)
         async with aclosing(found):
             async for answer in found:
-                walk.note(answer)
-                yield answer.rows
+                rows = [_without_odd_moment(row, since, up_to) for row in answer.rows]
+                walk.note(rows, has_next=answer.has_next)
+                yield rows
                 if not walk.is_of_one_moment:
                     break
         if walk.pages > 1 and not walk.names <= known:
             known |= walk.names  # the list may have moved between two pages: once more, until nothing is new
             continue
         onward = _onward(walk, since, workspace)
-        if onward is None or onward > up_to:
+        if onward is None:
             return
         since, known = onward, set()
 
 
+def _without_odd_moment(row: Row, since: datetime, up_to: datetime) -> Row:
+    is_odd = row.moment is not None and not since <= row.moment <= up_to
+    return replace(row, moment=None) if is_odd else row
+
+
 def _onward(walk: _Walk, since: datetime, workspace: WorkspaceId) -> datetime | None:
     """Return where the next list begins, None where there is nothing more to ask for."""
-    is_cut = walk.rows >= MOST_OF_A_LIST
-    if walk.last is None or not (is_cut or (walk.has_next and not walk.is_of_one_moment)):
+    if walk.last is None:
         return None
     if walk.is_of_one_moment:
+        if walk.dated < MOST_OF_A_LIST:
+            return None
         event("feed.stuck", level=logging.ERROR, workspace=workspace.key, moment=walk.last.isoformat())
         return walk.last + _ONE_ON
-    if walk.last <= since:
-        objection = "the list is not in the order that was asked for"
-        event("discovery.cut-short", level=logging.ERROR, workspace=workspace.key, error=objection)
+    if not walk.has_next and walk.rows < MOST_OF_A_LIST:
         return None
-    return walk.last
+    return walk.last if walk.last > since else max(walk.moments)

@@ -62,7 +62,7 @@ class Following:
     async def follow(self, customer: Customer, run: Run) -> None:
         """Look at what was changed since the watermark, less the overlap.
 
-        The watermark passes no row whose need could not be stored, and never goes ahead of the run's start.
+        The watermark passes no row whose need could not be stored.
         """
         workspace = customer.workspace
         feed = await self._begin(workspace)
@@ -74,7 +74,7 @@ class Following:
             async for row, is_done in self._take_all(rows, customer, run):
                 has_all = has_all and is_done
                 if has_all and row.moment is not None:
-                    passed = min(row.moment, run.started_at)
+                    passed = row.moment
             if passed is not None:
                 feed = await keep(self._store, workspace, feed, partial(Feed.passing, moment=passed))
             if run.is_over():
