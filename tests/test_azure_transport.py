@@ -134,5 +134,20 @@ async def test_an_answer_of_azure_over_the_limit_leaves_the_link_pending(
     assert (await app.post(incident)).json["status"] == "linked"
 
 
+@pytest.mark.parametrize("charset", ["punycode", "utf-16", "idna", "unicode_escape", "nonsense"])
+async def test_an_answer_is_read_as_utf_8_whatever_its_header_says(
+    sandbox: Sandbox, sent: HttpxTransport, charset: str
+) -> None:
+    """Punycode is read in quadratic time: a megabyte of it would stop everything for a minute."""
+    fault = Fault(status=200, body='{"é": 1}'.encode(), content_type=f"application/json; charset={charset}")
+    sandbox.faults.plan("arm.workspace", fault)
+    assert (await sent.send(request(sandbox))).json() == {"é": 1}
+
+
+async def test_bytes_that_are_no_utf_8_are_replaced(sandbox: Sandbox, sent: HttpxTransport) -> None:
+    sandbox.faults.plan("arm.workspace", Fault(status=200, body=b'{"a": "caf\xe9"}'))
+    assert (await sent.send(request(sandbox))).json() == {"a": "caf\ufffd"}
+
+
 def test_the_limit_is_the_documented_one() -> None:
     assert azure_transport.MAX_ANSWER_BYTES == 32 * 1024 * 1024

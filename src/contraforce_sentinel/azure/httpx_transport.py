@@ -86,7 +86,11 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
 
 
 class _Response(AsyncHttpResponseImpl):
-    """A whole answer as azure-core knows it: decoded and in memory."""
+    """A whole answer as azure-core knows it: decoded and in memory, and of UTF-8.
+
+    Some of the encodings that it could name are read in quadratic time, and so is its name among a header's
+    many parameters.
+    """
 
     def __init__(self, request: Any, answer: Answer) -> None:
         super().__init__(
@@ -99,6 +103,7 @@ class _Response(AsyncHttpResponseImpl):
             stream_download_generator=None,
         )
         self._content = answer.body or b""
+        self.encoding = None  # azure-core then reads UTF-8, and replaces what is none
         self._is_closed = True
         self._is_stream_consumed = True
 
