@@ -1,6 +1,7 @@
 """What Sentinel's lists may say of dates and of further pages: nothing of it stops an incident."""
 
 import asyncio
+import json
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -14,6 +15,7 @@ from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from contraforce_sentinel.use_cases import reconcile
 from sandbox import SandboxIncident, faults
+from sandbox.faults import Fault
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 
@@ -156,6 +158,18 @@ async def test_an_odd_field_costs_itself_alone(app: App, odd: dict[str, Any]) ->
     await app.reconcile()
     assert [len(incident.comments) for incident in incidents] == [1, 1, 1]
     assert (await read(incidents[1])).defender_url == ""
+
+
+@pytest.mark.parametrize(
+    "odd", [b"9" * 5000, b'"caf\xe9"', b'"\\ud83d"'], ids=["digits", "bytes", "half a sign"]
+)
+async def test_what_json_libraries_refuse_costs_no_incident_of_its_page(app: App, odd: bytes) -> None:
+    incidents = [app.workspace.add_incident() for _ in range(3)]
+    incidents[1].odd = {"classificationComment": "ODD"}
+    page = json.dumps({"value": [incident.to_rest("2025-09-01") for incident in incidents]}).encode()
+    app.sandbox.faults.plan("arm.incidents", Fault(status=200, body=page.replace(b'"ODD"', odd)), times=None)
+    await app.reconcile()
+    assert [len(incident.comments) for incident in incidents] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from contraforce_sentinel.domain.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
+from contraforce_sentinel.transport.bodies import read_json
 from contraforce_sentinel.transport.retries import parse_retry_after
 
 GRANT: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
@@ -100,7 +100,7 @@ def _meaning(
 def read_code(content: bytes) -> str | None:
     """Return the code that an error's body has, a known one first; None where there is no word for one."""
     try:
-        found = list(_codes(json.loads(content), depth=0))
+        found = list(_codes(read_json(content), depth=0))
     except (ValueError, RecursionError):
         return None
     return next((code for code in found if code.lower() in _BY_CODE), found[0] if found else None)

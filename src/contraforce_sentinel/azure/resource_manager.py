@@ -41,6 +41,7 @@ from contraforce_sentinel.domain.errors import (
     UpstreamError,
     UpstreamMalformed,
 )
+from contraforce_sentinel.transport.bodies import read_json
 from contraforce_sentinel.transport.failures import no_answer
 from contraforce_sentinel.transport.retries import call_with_retries
 
@@ -139,7 +140,7 @@ class ResourceManager:
             # "stream": the policies leave the answer to us, else its JSON would be read twice
             response = await self._arm.send_request(request, stream=True)
             response.raise_for_status()
-            return response.json()
+            return read_json(response.content)
 
         return await self.call(send, upstream=upstream, until=until)
 
