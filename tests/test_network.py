@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import certifi
 import httpx
 import pytest
 import trustme
@@ -169,7 +170,9 @@ async def test_the_managed_identity_is_never_asked_through_a_proxy(
     assert app.sandbox.identity.header not in "".join(proxy.asked)
 
 
-@pytest.mark.parametrize("endpoint", ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "IMDS_ENDPOINT"])
+@pytest.mark.parametrize(
+    "endpoint", ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "IMDS_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST"]
+)
 def test_no_endpoint_of_the_managed_identity_is_behind_a_proxy(
     monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
@@ -188,6 +191,11 @@ BROKEN: Final[dict[str, dict[str, str]]] = {
     "certificates that are a folder": {"SSL_CERT_FILE": "/"},
     "certificates that are none": {"SSL_CERT_FILE": __file__},
     "a folder that is not there": {"SSL_CERT_FILE": "", "SSL_CERT_DIR": f"/nowhere/{SECRET}"},
+    "a log of keys that cannot be written": {"SSLKEYLOGFILE": f"/nowhere/{SECRET}.log"},
+    "a log of keys beside certificates": {
+        "SSLKEYLOGFILE": f"/nowhere/{SECRET}.log",
+        "SSL_CERT_FILE": certifi.where(),
+    },
     "a SOCKS proxy": {"ALL_PROXY": f"socks5://user:{SECRET}@127.0.0.1:1"},
     "a SOCKS proxy in lower case": {"https_proxy": f"socks5h://user:{SECRET}@127.0.0.1:1"},
     "a proxy without a host": {"HTTPS_PROXY": f"http://user:{SECRET}@"},
