@@ -4,7 +4,7 @@ import asyncio
 import json
 import math
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 from conftest import App
@@ -84,6 +84,20 @@ async def test_a_date_of_any_form_costs_nothing_in_a_field_that_is_not_needed(
         incidents, 1
     )
     assert told(caplog, "discovery.unreadable", "reconcile.workspace-failed") == []
+
+
+@pytest.mark.parametrize("second_put", [200, 409])
+async def test_nothing_odd_that_a_comment_is_shown_with_keeps_its_link_waiting(
+    app: App, second_put: Literal[200, 409]
+) -> None:
+    """The SDK reads the answer to the comment that was written."""
+    app.workspace.second_put = second_put
+    for name, date in [*NO_DATES.items(), *zip(DATES, DATES, strict=True)]:
+        incident = app.workspace.add_incident()
+        incident.odd_comments = {"createdTimeUtc": date, "lastModifiedTimeUtc": date, "author": date}
+        app.sandbox.faults.plan("arm.comment.put", faults.status(503).but(after_work=True))
+        assert (name, (await app.post(incident)).json["status"]) == (name, "linked")
+        assert len(incident.comments) == 1
 
 
 async def test_an_odd_creation_time_costs_that_time_alone_and_no_later_incident(app: App) -> None:

@@ -27,7 +27,7 @@ def new_etag() -> str:
 
 @dataclass(slots=True)
 class StoredComment:
-    """A comment as Sentinel keeps it: the message verbatim."""
+    """A comment as Sentinel keeps it: the message verbatim. `odd` is shown instead of its properties."""
 
     arm_id: str
     name: str
@@ -35,6 +35,7 @@ class StoredComment:
     created: datetime = field(default_factory=utc_now)
     modified: datetime = field(default_factory=utc_now)
     etag: str = field(default_factory=new_etag)
+    odd: JsonObject = field(default_factory=dict)
 
     def to_rest(self, _: str = VERSION) -> JsonObject:
         """Return the resource as REST shows it, in every version of the API."""
@@ -56,7 +57,7 @@ class StoredComment:
             "name": self.name,
             "type": kind,
             "etag": self.etag,
-            "properties": properties,
+            "properties": {**properties, **self.odd},
         }
 
 
@@ -64,8 +65,9 @@ class StoredComment:
 class SandboxIncident:
     """An incident; tests change its fields as an analyst would. `comments_by_name` has lower-case names.
 
-    `odd` is what REST shows instead of these properties: a date of another form, null, anything. `late`: so
-    many requests for it, or for its comments, are still answered 404 although lists show it; None: all.
+    `odd` is what REST shows instead of these properties: a date of another form, null, anything;
+    `odd_comments` instead of those of its comments. `late`: so many requests for it, or for its comments, are
+    still answered 404 although lists show it; None: all.
     """
 
     workspace: "SandboxWorkspace"
@@ -82,6 +84,7 @@ class SandboxIncident:
     classification_reason: str | None = None
     classification_comment: str | None = None
     odd: JsonObject = field(default_factory=dict)
+    odd_comments: JsonObject = field(default_factory=dict)
     late: int | None = 0
     etag: str = field(default_factory=new_etag)
     comments_by_name: dict[str, StoredComment] = field(default_factory=dict)

@@ -145,7 +145,8 @@ class ResourceManager(StandIn):
         if len(incident.comments) >= MAX_COMMENTS:
             _refuse(400, "BadRequest", f"Incident '{incident.title}' has {MAX_COMMENTS} comments already.")
         name = groups["comment"]
-        comment = StoredComment(arm_id=f"{incident.arm_id}/comments/{name}", name=name, message=message)
+        arm_id = f"{incident.arm_id}/comments/{name}"
+        comment = StoredComment(arm_id=arm_id, name=name, message=message, odd=incident.odd_comments)
         incident.comments_by_name[name.lower()] = comment
         return Answer(201, comment.to_rest())
 

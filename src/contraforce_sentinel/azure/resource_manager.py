@@ -177,10 +177,23 @@ def _translate(error: AzureError, *, upstream: Upstream) -> UpstreamError:
 
 
 class _DecodeSuccesses(ContentDecodePolicy):
-    """An error is an error whatever its body is: the policy would raise what says nothing of its status."""
+    """An error is an error whatever its body is: the policy would raise what says nothing of its status.
+
+    Of a success the SDK gets to see what is needed: one odd date, and it would take a comment that was
+    written for one that was not.
+    """
 
     def on_response(self, request: Any, response: Any) -> None:
         if response.http_response.status_code < HTTPStatus.BAD_REQUEST:
             super().on_response(request, response)
+            response.context[self.CONTEXT_NAME] = _needed(response.context.get(self.CONTEXT_NAME))
         else:
             response.context[self.CONTEXT_NAME] = None
+
+
+def _needed(document: Any) -> Any:
+    """Return the message of a comment, which is all that the SDK is asked for; anything else as it is."""
+    properties = document.get("properties") if isinstance(document, dict) else None
+    return (
+        {"properties": {"message": properties.get("message")}} if isinstance(properties, dict) else document
+    )
