@@ -42,6 +42,7 @@ _REGISTER: Final = (
     " Microsoft.SecurityInsights"
 )
 _DISABLED: Final = "the subscription is disabled, and may only be read: its owner has to enable it again"
+_POLICY: Final = "an Azure Policy of the customer's does not let it: have the workspace exempted from it"
 _LOOK_UP: Final = "look the code up: something of the workspace, its group or its subscription is in the way"
 
 _BY_CODE: Final[Mapping[str, tuple[type[UpstreamError], str]]] = {
@@ -53,6 +54,9 @@ _BY_CODE: Final[Mapping[str, tuple[type[UpstreamError], str]]] = {
     "invalidresourcenamespace": (UpstreamOutOfSight, _RESOURCE),
     "scopelocked": (UpstreamBlocked, _LOCK),
     "missingsubscriptionregistration": (UpstreamBlocked, _REGISTER),
+    "missingregistrationforlocation": (UpstreamBlocked, _REGISTER),
+    "noregisteredproviderfound": (UpstreamBlocked, _REGISTER),
+    "requestdisallowedbypolicy": (UpstreamBlocked, _POLICY),
     "readonlydisabledsubscription": (UpstreamBlocked, _DISABLED),
     "invalidauthenticationtokentenant": (UpstreamUnauthorized, _TENANT),
 }
