@@ -251,7 +251,7 @@ def test_a_ticket_id_without_a_visible_character_is_none(blank: str) -> None:
 @pytest.mark.parametrize(
     "ticket_id",
     [
-        *("x" * 129, "a\nb", "a\x00b", "a\x7fb", "a\x85b", "a\u2028b"),
+        *("x" * 129, "x" + "\u200b" * 2000, "a\nb", "a\x00b", "a\x7fb", "a\x85b", "a\u2028b"),
         *(-7, 1.5, 7.0, 1e300, True, False, 10**128, float("nan"), float("inf"), ["a"], {}),
     ],
 )

@@ -19,6 +19,8 @@ from contraforce_sentinel.domain.tickets import MAX_ID_LENGTH, clean_id
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 _MAX_PLACES: Final = 5
+_MOST_SIGNS: Final = 10 * MAX_ID_LENGTH
+"""Of a `ticketId` together with what nobody sees in it."""
 _BREAKING: Final = frozenset({"Cc", "Zl", "Zp"})
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _SPELLINGS: Final = {
@@ -90,8 +92,12 @@ def _ticket_id(value: Any) -> Any:
     found = _digits(value)
     if not isinstance(found, str):
         raise RefusedValue("must be a text or a whole number without a sign")
-    ticket_id = clean_id(found)
-    if len(ticket_id) > MAX_ID_LENGTH or any(unicodedata.category(char) in _BREAKING for char in found):
+    ticket_id = clean_id(found[:_MOST_SIGNS])  # to look at each of four million stops everybody else
+    if (
+        len(found) > _MOST_SIGNS
+        or len(ticket_id) > MAX_ID_LENGTH
+        or any(unicodedata.category(char) in _BREAKING for char in found)
+    ):
         raise RefusedValue(f"must be at most {MAX_ID_LENGTH} visible characters on one line")
     return ticket_id
 
