@@ -546,7 +546,9 @@ def test_a_moment_is_an_age_a_date_or_a_time(text: str, expected: str) -> None:
     assert read_moment(text, option="--since", now=now) == datetime.fromisoformat(expected)
 
 
-@pytest.mark.parametrize("text", ["", "d", "3w", "-3d", "yesterday", "2026-13-01", "٣d"])
+@pytest.mark.parametrize(
+    "text", ["", "d", "3w", "-3d", "yesterday", "2026-13-01", "٣d", "0001-01-01T00:00+14:00"]
+)
 def test_anything_else_is_no_moment(text: str) -> None:
     with pytest.raises(WrongArgument, match="--until: give"):
         read_moment(text, option="--until", now=datetime.now(UTC))
