@@ -603,7 +603,11 @@ def test_a_hostile_id_is_not_a_workspace(text: str) -> None:
         WorkspaceId.parse(text)
 
 
-@pytest.mark.parametrize("lookalike", ["\u212a", "\u212b", "\u2126"], ids=["Kelvin", "Angstrom", "Ohm"])
+@pytest.mark.parametrize(
+    "lookalike",
+    ["\u212a", "\u212b", "\u2126", "\u1e9e"],
+    ids=["Kelvin", "Angstrom", "Ohm", "capital sharp s"],
+)
 def test_a_lookalike_in_the_resource_group_never_takes_another_groups_identity(lookalike: str) -> None:
     """A sign that lower-cases to a letter would share the key of a resource group it is not."""
     known = WorkspaceId.parse(WORKSPACE_ARM_ID.replace("rg-secops-prod", f"rg-{lookalike.lower()}"))
@@ -612,6 +616,19 @@ def test_a_lookalike_in_the_resource_group_never_takes_another_groups_identity(l
     except NotAnIncident:
         return
     assert found.key != known.key
+
+
+@pytest.mark.parametrize(
+    "group", ["\u039f\u039c\u0391\u03a3", "\u03bf\u03bc\u03b1\u03c3", "\u03bf\u03bc\u03b1\u03c2"]
+)
+def test_a_sigma_at_the_end_of_a_resource_group_makes_no_other_incident(group: str) -> None:
+    """Python lower-cases a last sigma in its own way, Azure every sigma in the same."""
+    configured = WORKSPACE_ARM_ID.replace("rg-secops-prod", "\u039f\u039c\u0391\u03a3")
+    body = {
+        "object": {"id": ARM_ID.replace("rg-secops-prod", group)},
+        "workspaceInfo": {"ResourceGroupName": "\u039f\u039c\u0391\u03a3"},
+    }
+    assert parse(body).incident_id.workspace.key == WorkspaceId.parse(configured).key
 
 
 def test_the_arm_id_is_written_as_sentinels_rest_api_writes_it() -> None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, Va
 from pydantic_core import from_json
 
 from contraforce_sentinel.domain.errors import BodyTooLarge, NotAnIncident, NotJson, RefusedValue
-from contraforce_sentinel.domain.incidents import Delivery, Incident, IncidentId
+from contraforce_sentinel.domain.incidents import Delivery, Incident, IncidentId, caseless
 from contraforce_sentinel.domain.inputs import decode, sentence
 from contraforce_sentinel.domain.tickets import MAX_ID_LENGTH, clean_id
 
@@ -104,7 +104,7 @@ def _ticket_id(value: Any) -> Any:
 
 def _same(first: str | None, second: str | None) -> bool:
     """Compare two ids without case; an absent one contradicts nothing."""
-    return not first or not second or first.lower() == second.lower()
+    return not first or not second or caseless(first) == caseless(second)
 
 
 class _CaseInsensitive(BaseModel):
