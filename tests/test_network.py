@@ -18,7 +18,9 @@ from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.contraforce import client as contraforce
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from contraforce_sentinel.transport import retries
+from contraforce_sentinel.transport.connections import Connections
 from contraforce_sentinel.transport.network import Network
+from contraforce_sentinel.transport.ways import open_client
 from sandbox import Sandbox, faults
 
 SECRET: Final = "hunter2-of-the-proxy"
@@ -283,6 +285,18 @@ async def test_an_identity_that_refuses_its_environment_leaves_the_incident_due_
         monkeypatch.setenv(name, "x")
     answer = await app.post(app.workspace.add_incident())
     assert (answer.status, answer.json["reason"]) == (202, "identity-unavailable")
+
+
+async def test_without_the_certificates_of_the_package_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So nobody is told that tickets/link may have had its effect."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(certifi, "where", lambda: "/nowhere/cacert.pem")
+    connections = Connections(lambda: open_client(network=Network(), timeout=httpx.Timeout(5)))
+    with pytest.raises(httpx.ConnectError):
+        await connections.send("POST", "https://localhost:1/", most_bytes=1)
 
 
 # A proxy that is in the way

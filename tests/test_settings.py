@@ -344,6 +344,9 @@ def test_json_that_is_nested_too_deeply_is_a_bad_setting_like_any_other() -> Non
         "https://x.example?",
         "https://x.example/#",
         "https://x.example\\api",
+        "https://%[::]}",
+        "https://x.ex%ample",
+        "https://{x}.example",
     ],
 )
 @pytest.mark.parametrize("name", ["CONTRAFORCE_API_URL", "ARM_ENDPOINT"])

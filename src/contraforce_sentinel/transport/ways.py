@@ -28,6 +28,8 @@ class Ways(httpx.AsyncBaseTransport):
             way = self._way(str(request.url))
         except NetworkRefused as error:
             raise httpx.ConnectError(str(error)) from error
+        except OSError as error:  # of the certificates of the package certifi
+            raise httpx.ConnectError(type(error).__name__) from error
         except ValueError:  # of a port that is none, which httpx lets pass
             raise httpx.UnsupportedProtocol("not a URL") from None
         return await way.handle_async_request(request)
