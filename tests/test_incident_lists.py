@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -117,6 +119,17 @@ async def test_an_odd_creation_time_costs_that_time_alone_and_no_later_incident(
     )
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this machine be nine hours ahead of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
 async def test_a_date_says_utc_where_it_says_no_zone_with_any_number_of_digits(app: App) -> None:
     incident = app.workspace.add_incident()
     for date, microseconds in DATES.items():

@@ -252,10 +252,11 @@ class Reconciler:
     async def _remove_old(self, workspace: WorkspaceId, run: _Run) -> None:
         """Remove finished records, in batches, but none whose incident discovery could still see.
 
-        A record is younger than its incident, up to the difference of clocks, for which `OVERLAP` is ample.
+        Their age counts from the watermark, or from now where that is earlier: a clock that is far ahead once
+        must not forget the tickets of yesterday. A record is younger than its incident, up to the difference
+        of clocks, for which the retention of a day or more is ample.
         """
-        unseen = await self._sees_since(workspace) - OVERLAP
-        before = min(self._clock() - self._retention, unseen)
+        before = await self._sees_since(workspace) - self._retention
         is_done = False
         while not run.is_over() and not is_done:
             batch = await self._store.expired(workspace, before=before, limit=_REMOVED_AT_ONCE)
