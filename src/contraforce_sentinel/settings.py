@@ -27,7 +27,7 @@ from contraforce_sentinel.domain.comments import is_url_template
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.errors import RefusedValue, SettingsError
 from contraforce_sentinel.domain.incidents import Severity
-from contraforce_sentinel.domain.inputs import decode, sentence
+from contraforce_sentinel.domain.inputs import decode, each_once, sentence
 
 _OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
 _TICKET_URLS: Final = "TICKET_URL_TEMPLATES"
@@ -56,7 +56,9 @@ def _json_or_file(value: Any) -> Any:
         return value
     text = _file(value[1:]) if value.startswith("@") else value.removeprefix("\ufeff")
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=each_once)
+    except RefusedValue:
+        raise
     except (ValueError, RecursionError):
         raise RefusedValue("is not valid JSON") from None
 
