@@ -126,7 +126,6 @@ LEAKY_FAULTS = [
     faults.reset("before"),
     faults.reset("after"),
     faults.reset("mid-body"),
-    faults.Fault(status=200, headers={"no header": TITLE}),
 ]
 OPERATIONS: tuple[Operation, ...] = (
     "identity.token",
