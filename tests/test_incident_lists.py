@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from conftest import App
 
-from contraforce_sentinel.azure import httpx_transport, lists, sentinel
+from contraforce_sentinel.azure import lists, sentinel
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.telemetry.events import EVENT_NAME
@@ -295,7 +295,7 @@ async def test_incidents_are_asked_for_as_documented_with_every_page(app: App) -
 async def test_a_page_over_the_limit_ends_that_customers_listing_with_an_event(
     app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(httpx_transport, "MAX_ANSWER_BYTES", 20_000)
+    monkeypatch.setattr(lists, "MAX_LIST_BYTES", 20_000)
     many(app, 100)
     await app.reconcile()
     assert len(told(caplog, "reconcile.workspace-failed")) == 1

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contraforce_sentinel.azure.httpx_transport import MAX_LIST_BYTES
 from contraforce_sentinel.azure.resource_manager import ResourceManager
 from contraforce_sentinel.domain.errors import Upstream, UpstreamMalformed
 from contraforce_sentinel.domain.incidents import WorkspaceId
@@ -42,7 +43,9 @@ async def pages(
     asked: set[str] = set()
     while address is not None:
         asked.add(address)
-        document = await resource_manager.read(address, upstream=upstream, until=min(until, deadline()))
+        document = await resource_manager.read(
+            address, upstream=upstream, until=min(until, deadline()), most_bytes=MAX_LIST_BYTES
+        )
         try:
             page = _Page.model_validate(document)
         except ValidationError:

@@ -43,6 +43,15 @@ def sentence(error: ErrorDetails) -> str:
     return _SENTENCES.get(error["type"], "is not valid").format_map(context)
 
 
+MOST_CONTAINERS: Final = 100_000
+"""Objects and lists of one document. Each takes some eighty bytes of memory, and two on the wire."""
+
+
+def has_too_many_containers(content: bytes | bytearray) -> bool:
+    """Whether JSON may have more objects and lists than anybody has to say, those in its texts included."""
+    return content.count(b"[") + content.count(b"{") > MOST_CONTAINERS
+
+
 def decode(content: bytes) -> str:
     """Read UTF-8, with or without a byte order mark in front.
 
