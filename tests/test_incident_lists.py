@@ -1,6 +1,7 @@
 """What Sentinel's lists may say of dates and of further pages: nothing of it stops an incident."""
 
 import asyncio
+import gc
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -290,6 +291,20 @@ async def test_incidents_are_asked_for_as_documented_with_every_page(app: App) -
     assert {call.query["$top"] for call in calls} == {"3"}
     (call,) = app.sandbox.log.of("arm.incident")
     assert call.query == {"api-version": "2025-09-01"}
+
+
+async def test_what_a_page_was_read_from_is_freed_while_its_incidents_are_worked_on(app: App) -> None:
+    """The timer has a page of each workspace under way at once."""
+    many(app, 100)
+    place, until = WorkspaceId.parse(app.workspace.arm_id), asyncio.get_running_loop().time() + 10
+    since = datetime.now(UTC) - timedelta(days=1)
+    count = 0
+    async for page in current_app().sentinel.list_incidents(place, since=since, until=until):
+        count += len(page)
+        gc.collect()
+        documents = [one for one in gc.get_objects() if type(one) is dict and "incidentNumber" in one]
+        assert len(documents) < len(page)
+    assert count == 100
 
 
 async def test_a_page_over_the_limit_ends_that_customers_listing_with_an_event(

@@ -178,7 +178,7 @@ class Flood:
             await self._check(answer)
         if answer.status_code in delivery.statuses or _is_under_way(answer):
             return None
-        return f"{delivery.kind}, {delivery.content[:60]!r}…: {answer.status_code} {answer.text[:300]}"
+        return f"{delivery.kind}, {delivery.content[:60]!r}…: {answer.status_code} {_reason(answer)}"
 
     async def _send_slowly(self) -> None:
         """Be a client whose body comes a byte at a time."""
@@ -223,3 +223,8 @@ class Flood:
 def _is_under_way(answer: httpx.Response) -> bool:
     """Whether another delivery, or the timer, is at work on the same incident."""
     return answer.status_code == httpx.codes.ACCEPTED and answer.json()["reason"] == Reason.IN_PROGRESS
+
+
+def _reason(answer: httpx.Response) -> str:
+    content = answer.json() if "json" in answer.headers.get("Content-Type", "") else {}
+    return str(content.get("reason") or content.get("code") or answer.text[:100])

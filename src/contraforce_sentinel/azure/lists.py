@@ -37,6 +37,7 @@ async def pages(
 ) -> AsyncGenerator[list[Any]]:
     """Yield what a collection of a workspace holds, page by page; some may be empty. Raises `UpstreamError`.
 
+    Who clears a page frees it while it works: the pages of hundreds of workspaces may be under way at once.
     A list whose next link leads elsewhere, or nowhere new, ends there, with an event.
     """
     address: str | None = resource_manager.address(f"{workspace_id.arm_id}/{collection}", query)
@@ -50,6 +51,7 @@ async def pages(
             page = _Page.model_validate(document)
         except ValidationError:
             raise UpstreamMalformed("a list of an unknown shape", upstream=upstream) from None
+        del document
         yield page.value
         if page.next_link is None or page.next_link == "":
             return
