@@ -1,6 +1,7 @@
 """What Sentinel's lists may say of dates and of further pages: nothing of it stops an incident."""
 
 import asyncio
+import gc
 import json
 import math
 import time
@@ -11,7 +12,7 @@ from typing import Any, Final, Literal
 import pytest
 from conftest import App
 
-from contraforce_sentinel.azure import httpx_transport, lists, sentinel
+from contraforce_sentinel.azure import lists, sentinel
 from contraforce_sentinel.bootstrap import current_app
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.telemetry.events import EVENT_NAME
@@ -333,10 +334,24 @@ async def test_incidents_are_asked_for_as_documented_with_every_page(app: App) -
     assert call.query == {"api-version": "2025-09-01"}
 
 
+async def test_what_a_page_was_read_from_is_freed_while_its_incidents_are_worked_on(app: App) -> None:
+    """The timer has a page of each workspace under way at once."""
+    many(app, 100)
+    place, until = WorkspaceId.parse(app.workspace.arm_id), asyncio.get_running_loop().time() + 10
+    since = datetime.now(UTC) - timedelta(days=1)
+    count = 0
+    async for page in current_app().sentinel.list_incidents(place, since=since, until=until):
+        count += len(page)
+        gc.collect()
+        documents = [one for one in gc.get_objects() if type(one) is dict and "incidentNumber" in one]
+        assert len(documents) < len(page)
+    assert count == 100
+
+
 async def test_a_page_over_the_limit_ends_that_customers_listing_with_an_event(
     app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(httpx_transport, "MAX_ANSWER_BYTES", 20_000)
+    monkeypatch.setattr(lists, "MAX_LIST_BYTES", 20_000)
     many(app, 100)
     await app.reconcile()
     assert len(told(caplog, "reconcile.workspace-failed")) == 1

@@ -21,6 +21,7 @@ from contraforce_sentinel.domain.incidents import (
     WorkspaceId,
     skip_reason,
 )
+from contraforce_sentinel.domain.inputs import MOST_CONTAINERS
 from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES, parse_delivery
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -334,6 +335,18 @@ def test_a_body_of_exactly_4_mib_of_alerts_is_accepted() -> None:
 
     assert len(body) == MAX_BODY_BYTES
     assert parse_delivery(body, content_type="application/json").incident == TRIGGERS[SCHEDULED_RULE]
+
+
+@pytest.mark.parametrize("piece", ["[]", "{}", '{"a": 0.1}'])
+def test_a_body_of_too_many_objects_and_lists_is_too_large_before_it_is_read(piece: str) -> None:
+    """4 MiB of empty lists were 110 MB of memory."""
+    document = trigger()
+    own = sum(json.dumps(document).count(bracket) for bracket in "[{") + 1
+    most = [json.loads(piece)] * (MOST_CONTAINERS - own)
+    body = json.dumps({**document, "more": most}).encode()
+    assert parse_delivery(body, content_type="application/json").incident == TRIGGERS[SCHEDULED_RULE]
+    with pytest.raises(BodyTooLarge, match="over 100000 objects and lists; send the trimmed body"):
+        parse_delivery(body.replace(b'"more"', b'"m": [], "more"'), content_type="application/json")
 
 
 def test_a_body_over_4_mib_is_too_large() -> None:

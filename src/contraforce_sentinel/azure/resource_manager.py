@@ -132,13 +132,18 @@ class ResourceManager:
         is_own = (found.scheme, found.host, found.port) == (own.scheme, own.host, own.port)
         return str(found) if is_own and not found.userinfo else None
 
-    async def read(self, address: str, *, upstream: Upstream, until: float) -> object:
-        """Return what is at an address of this endpoint, as JSON. Raises `UpstreamError`."""
+    async def read(
+        self, address: str, *, upstream: Upstream, until: float, most_bytes: int | None = None
+    ) -> object:
+        """Return what is at an address of this endpoint, as JSON, of at most so many bytes.
+
+        Raises `UpstreamError`.
+        """
         request = HttpRequest("GET", address)
 
         async def send() -> object:
             # "stream": the policies leave the answer to us, else its JSON would be read twice
-            response = await self._arm.send_request(request, stream=True)
+            response = await self._arm.send_request(request, stream=True, most_bytes=most_bytes)
             response.raise_for_status()
             return read_json(response.content)
 

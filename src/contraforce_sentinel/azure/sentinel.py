@@ -63,6 +63,7 @@ class Sentinel:
         async with aclosing(self._pages(workspace_id, query, until)) as found:
             async for page in found:
                 read = [_listed(workspace_id, document) for document in page]
+                page.clear()
                 yield [incident for incident in read if incident is not None]
 
     async def get_numbered(self, workspace_id: WorkspaceId, number: int, *, until: float) -> Incident | None:

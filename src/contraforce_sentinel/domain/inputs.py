@@ -54,6 +54,15 @@ def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+MOST_CONTAINERS: Final = 100_000
+"""Objects and lists of one document. Each takes some eighty bytes of memory, and two on the wire."""
+
+
+def has_too_many_containers(content: bytes | bytearray) -> bool:
+    """Whether JSON may have more objects and lists than anybody has to say, those in its texts included."""
+    return content.count(b"[") + content.count(b"{") > MOST_CONTAINERS
+
+
 def decode(content: bytes) -> str:
     """Read UTF-8, with or without a byte order mark in front.
 

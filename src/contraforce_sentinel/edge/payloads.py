@@ -14,7 +14,12 @@ from pydantic_core import from_json
 
 from contraforce_sentinel.domain.errors import BodyTooLarge, NotAnIncident, NotJson, RefusedValue
 from contraforce_sentinel.domain.incidents import Delivery, Incident, IncidentId, caseless
-from contraforce_sentinel.domain.inputs import decode, sentence
+from contraforce_sentinel.domain.inputs import (
+    MOST_CONTAINERS,
+    decode,
+    has_too_many_containers,
+    sentence,
+)
 from contraforce_sentinel.domain.tickets import MAX_ID_LENGTH, clean_id
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
@@ -39,6 +44,8 @@ def parse_delivery(body: bytes, *, content_type: str | None) -> Delivery:
     """
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"the body is over {MAX_BODY_BYTES} bytes; send the trimmed body")
+    if has_too_many_containers(body):
+        raise BodyTooLarge(f"the body has over {MOST_CONTAINERS} objects and lists; send the trimmed body")
     if _JSON_CONTENT_TYPE.fullmatch(content_type or "") is None:
         raise NotJson("send Content-Type: application/json")
     try:

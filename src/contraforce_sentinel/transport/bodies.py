@@ -2,7 +2,8 @@
 
 A compressed answer of a few kilobytes may stand for gigabytes, and more so if it is compressed twice. So no
 step makes more than `STEP_BYTES`, the limit holds after each, and others may run in between. One encoding is
-understood, the one that requests ask for (`ACCEPTED`). Of JSON, what cannot be read costs itself alone.
+understood, the one that requests ask for (`ACCEPTED`). Of JSON, what cannot be read costs itself alone; of
+nothing but brackets it takes thirty times its size once it is read: their number has a limit, too.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from typing import Final
 
 import httpx
 
+from contraforce_sentinel.domain.inputs import has_too_many_containers
+
 ACCEPTED: Final = "gzip"
 STEP_BYTES: Final = 64 * 1024
 _GZIP_NAMES: Final = frozenset({"gzip", "x-gzip"})  # https://www.rfc-editor.org/rfc/rfc9110#gzip.coding
@@ -22,7 +25,7 @@ _MOST_DIGITS: Final = 300
 
 
 async def read_body(response: httpx.Response, most_bytes: int) -> bytes | None:
-    """Return the decoded body; None if it is over the limit, or encoded in a way that cannot be read."""
+    """Return the decoded body; None if it is over a limit, or encoded in a way that cannot be read."""
     named = response.headers.get_list("Content-Encoding", split_commas=True)
     encodings = [name for name in (one.strip().lower() for one in named) if name not in {"", "identity"}]
     if len(encodings) > 1 or not _GZIP_NAMES.issuperset(encodings):
@@ -42,7 +45,7 @@ async def read_body(response: httpx.Response, most_bytes: int) -> bytes | None:
         if gzip is not None and gzip.unused_data:  # something else follows
             return None
     is_whole = gzip is None or gzip.eof or is_empty
-    return bytes(body) if is_whole else None
+    return bytes(body) if is_whole and not has_too_many_containers(body) else None
 
 
 def _decoded(gzip: "zlib._Decompress", chunk: bytes) -> Iterator[bytes]:
