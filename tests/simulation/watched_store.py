@@ -16,7 +16,7 @@ import httpx
 from faultplan import FaultPlan
 from freezes import Freezes
 from referee import Referee
-from surprises import Surprise, Surprises
+from surprises import SurpriseOfStore, Surprises
 from truth import TABLES_URL, World
 from wire import Mortal
 
@@ -133,7 +133,7 @@ class WatchedStore:
 
     async def move_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
         def seen(_: None) -> None:
-            self._referee.watermark_moved(workspace_id, to)
+            self._referee.watermark_moved(self._process, workspace_id, to)
 
         await self._do("move_watermark", "", lambda: self._store.move_watermark(workspace_id, to), seen)
 
@@ -204,7 +204,7 @@ class WatchedStore:
             if subject.ticket is not None and before is not None and before.ticket is None:
                 self._surprises.risk(subject.incident_id.key)
             self._referee.not_stored(self._process, subject)
-        raise Surprise
+        raise SurpriseOfStore
 
     def _lose(self, label: str, subject: Link | str) -> NoReturn:
         self._world.note(f"{label} fails")

@@ -55,9 +55,14 @@ class _Run:
     removed: int = 0
     failed: set[str] = field(default_factory=set)
     unreadable: set[str] = field(default_factory=set)
+    listed: dict[str, datetime] = field(default_factory=dict)
 
     def is_over(self) -> bool:
         return asyncio.get_running_loop().time() >= self.until
+
+    def note(self, page: Iterable[Incident]) -> None:
+        if self.is_first_of_the_day:  # else nothing is removed
+            self.listed |= {one.id.key: one.created_at for one in page if one.created_at}
 
 
 class Reconciler:
@@ -198,6 +203,7 @@ class Reconciler:
             return False
         async for page in self._sentinel.list_incidents(workspace, since=since, until=run.until):
             known = await self._store.known([incident.id for incident in page])
+            run.note(page)
             for incident in page:
                 if incident.id.key in known:
                     continue
@@ -254,14 +260,18 @@ class Reconciler:
 
         Their age counts from the watermark, or from now where that is earlier: a clock that is far ahead once
         must not forget the tickets of yesterday. A record is younger than its incident, up to the difference
-        of clocks, for which the retention of a day or more is ample.
+        of clocks, for which the retention of a day or more is ample; unless the incident is dated ahead: then
+        this run's list has shown it.
         """
-        before = await self._sees_since(workspace) - self._retention
+        unseen = await self._sees_since(workspace)
+        before = unseen - self._retention
+        seen = {key for key, created in run.listed.items() if created >= unseen}
         is_done = False
         while not run.is_over() and not is_done:
             batch = await self._store.expired(workspace, before=before, limit=_REMOVED_AT_ONCE)
             self._tell_unreadable(batch.unreadable, run)
-            removed = [await self._remove(link) for link in batch.links if not run.is_over()]
+            old = [link for link in batch.links if link.incident_id.key not in seen]
+            removed = [await self._remove(link) for link in old if not run.is_over()]
             run.removed += sum(removed)
             is_done = len(batch.links) < _REMOVED_AT_ONCE or not any(removed)
 
