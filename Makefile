@@ -14,7 +14,7 @@ WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: azurite bench bicep cover kusto soak help pictures quick setup demo run test test-deep check fix package clean
+.PHONY: azurite bench bicep cover flood kusto soak help pictures quick setup demo run test test-deep check fix package clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ cover: setup  ## make test, with 95 % or more of the deployed lines and branches
 
 bench: setup  ## measure the app beside its floors; SHORT=1: two minutes, fails on a regression
 	@$(BIN)/python -m bench $(if $(SHORT),--short) $(ARGS)
+
+flood: setup  ## memory and time of 20,000 deliveries and a hostile minute, ten minutes; fails over a limit (Linux)
+	@$(BIN)/python -m bench.flood $(ARGS)
 
 azurite:  ## Microsoft's emulator of Azure Tables, for the tests of the link store there (needs npm)
 	@command -v npm >/dev/null || { echo "azurite: npm is missing; install Node.js" >&2; exit 1; }

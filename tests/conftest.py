@@ -130,7 +130,7 @@ async def app(
     worker: Worker, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[App]:
     workspace = sandbox.add_workspace()
-    for name in [name for name in os.environ if name.startswith(("CONTRAFORCE_", "TICKET_URL_", "SSL_"))]:
+    for name in [name for name in os.environ if name.startswith(("CONTRAFORCE_", "TICKET_URL_", "SSL"))]:
         monkeypatch.delenv(name)
     for name, value in sandbox.environment().items():
         monkeypatch.setenv(name, value)

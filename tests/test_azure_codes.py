@@ -83,6 +83,8 @@ async def test_a_lost_delegation_fails_the_customers_discovery_with_what_to_do_a
         ("arm.comment.put", faults.arm_error(401, "InvalidAuthenticationTokenTenant"), "another tenant"),
         ("arm.comment.put", faults.arm_error(409, "ScopeLocked"), "az lock list"),
         ("arm.comment.put", faults.arm_error(409, "MissingSubscriptionRegistration"), "az provider register"),
+        ("arm.comment.put", faults.arm_error(400, "NoRegisteredProviderFound"), "az provider register"),
+        ("arm.comment.put", faults.arm_error(403, "RequestDisallowedByPolicy"), "Azure Policy"),
         ("arm.comment.put", faults.arm_error(403, "ReadOnlyDisabledSubscription"), "disabled"),
         ("arm.incident", faults.arm_error(404, "ResourceGroupNotFound"), "moved, renamed or deleted"),
         ("arm.incident", faults.arm_error(409, "Conflict"), "look the code up"),

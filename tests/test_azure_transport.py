@@ -126,7 +126,7 @@ async def test_an_answer_over_the_limit_is_not_kept(
 async def test_an_answer_of_azure_over_the_limit_leaves_the_link_pending(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(azure_transport, "MAX_ANSWER_BYTES", 100_000)
+    monkeypatch.setattr(azure_transport, "MAX_RESOURCE_BYTES", 100_000)
     app.sandbox.faults.plan("arm.comment.put", Fault(status=201, body=b" " * 100_001), times=None)
     incident = app.workspace.add_incident()
     assert (await app.post(incident)).json["reason"] == "sentinel-unavailable"
@@ -134,5 +134,30 @@ async def test_an_answer_of_azure_over_the_limit_leaves_the_link_pending(
     assert (await app.post(incident)).json["status"] == "linked"
 
 
-def test_the_limit_is_the_documented_one() -> None:
+@pytest.mark.parametrize("charset", ["punycode", "utf-16", "idna", "unicode_escape", "nonsense"])
+async def test_an_answer_is_read_as_utf_8_whatever_its_header_says(
+    sandbox: Sandbox, sent: HttpxTransport, charset: str
+) -> None:
+    """Punycode is read in quadratic time: a megabyte of it would stop everything for a minute."""
+    fault = Fault(status=200, body='{"é": 1}'.encode(), content_type=f"application/json; charset={charset}")
+    sandbox.faults.plan("arm.workspace", fault)
+    assert (await sent.send(request(sandbox))).json() == {"é": 1}
+
+
+async def test_bytes_that_are_no_utf_8_are_replaced(sandbox: Sandbox, sent: HttpxTransport) -> None:
+    sandbox.faults.plan("arm.workspace", Fault(status=200, body=b'{"a": "caf\xe9"}'))
+    assert (await sent.send(request(sandbox))).json() == {"a": "caf\ufffd"}
+
+
+async def test_a_request_may_bring_a_limit_of_its_own(sandbox: Sandbox, sent: HttpxTransport) -> None:
+    sandbox.faults.plan("arm.workspace", Fault(status=200, body=b" " * 1001), times=2)
+    asked = request(sandbox)
+    assert len((await sent.send(asked, most_bytes=1001)).content) == 1001
+    with pytest.raises(DecodeError):
+        await sent.send(asked, most_bytes=1000)
+
+
+def test_the_limits_are_the_documented_ones() -> None:
     assert azure_transport.MAX_ANSWER_BYTES == 32 * 1024 * 1024
+    assert azure_transport.MAX_LIST_BYTES == 4 * 1024 * 1024
+    assert azure_transport.MAX_RESOURCE_BYTES == 1024 * 1024

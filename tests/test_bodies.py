@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
@@ -12,10 +13,10 @@ import httpx
 import pytest
 from conftest import App
 
-from contraforce_sentinel.azure import httpx_transport as azure
 from contraforce_sentinel.azure import identity
 from contraforce_sentinel.bootstrap import close_app
 from contraforce_sentinel.contraforce import client as contraforce
+from contraforce_sentinel.domain.inputs import MOST_CONTAINERS
 from contraforce_sentinel.transport import retries
 from contraforce_sentinel.transport.bodies import STEP_BYTES, read_body
 from contraforce_sentinel.transport.connections import Connections
@@ -51,14 +52,12 @@ def bomb(layers: int) -> Fault:
 @pytest.mark.parametrize("operation", ENDED)
 @pytest.mark.parametrize("layers", [1, 2])
 async def test_a_small_answer_that_stands_for_a_large_one_is_never_unpacked(
-    app: App, operation: Operation, layers: int, monkeypatch: pytest.MonkeyPatch
+    app: App, operation: Operation, layers: int
 ) -> None:
     """Compressed twice, 2.6 KB were 3 GB, and seconds in which nothing else ran."""
-    monkeypatch.setattr(azure, "MAX_ANSWER_BYTES", contraforce.MAX_ANSWER_BYTES)
     await app.post(app.workspace.add_incident())  # imports what there is to import
     await close_app()  # and with it the token
     app.sandbox.faults.plan(operation, bomb(layers), times=None)
-    tracemalloc.start()
     answer = await app.post(app.workspace.add_incident())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -84,7 +83,7 @@ async def test_any_other_encoding_cannot_be_read(named: list[str]) -> None:
     body = b"{}"
     for _ in range(str(named).count("gzip")):
         body = gzip.compress(body)
-    assert await read_body(response(body, named), 10) is None
+    assert await read_body(response(body, named), 1000) is None
 
 
 @pytest.mark.parametrize(
@@ -116,6 +115,26 @@ async def test_a_body_of_any_size_is_read_whole_up_to_the_limit(size: int) -> No
         assert await read_body(response(packed, named), size) == body
         if size:
             assert await read_body(response(packed, named), size - 1) is None
+
+
+@pytest.mark.parametrize("bracket", [b"[", b"{"])
+async def test_an_answer_of_too_many_objects_and_lists_cannot_be_read(bracket: bytes) -> None:
+    """Nobody takes it for JSON afterwards: a MiB of brackets would be thirty of memory."""
+    for body in (bracket * MOST_CONTAINERS, bracket * (MOST_CONTAINERS + 1)):
+        expected = body if len(body) <= MOST_CONTAINERS else None
+        assert await read_body(response(body, []), MIB) == expected
+        assert await read_body(response(gzip.compress(body), ["gzip"]), MIB) == expected
+
+
+@pytest.mark.usefixtures("no_backoff")
+async def test_an_answer_of_azure_that_a_delivery_waits_for_is_read_up_to_1_mib(app: App) -> None:
+    """A hundred deliveries may wait at once."""
+    answer = json.dumps(app.workspace.to_rest()).encode()
+    incident = app.workspace.add_incident()
+    for size, status in ((MIB + 1, 202), (MIB, 200)):
+        app.sandbox.faults.clear()
+        app.sandbox.faults.plan("arm.workspace", Fault(status=200, body=answer.ljust(size)), times=None)
+        assert (await app.post(incident)).status == status
 
 
 async def test_others_run_between_the_steps_of_a_large_answer() -> None:

@@ -67,6 +67,20 @@ async def test_a_worker_that_was_frozen_past_its_lease_hands_on_no_further_reque
     assert app.sandbox.log.count("arm.comment.put") == (frozen_at == "arm.comment.put")
 
 
+@pytest.mark.parametrize("frozen_at", ["arm.workspace", "contraforce.link"])
+@pytest.mark.parametrize("seconds_left", [1, 75])
+async def test_a_worker_hands_on_no_request_that_could_have_its_effect_after_its_lease(
+    app: App, clock: Clock, frozen_at: Operation, seconds_left: float
+) -> None:
+    """A request may take 20 s to have its effect, and the next worker's clock may be a minute ahead."""
+    app.sandbox.faults.plan(frozen_at, faults.status(503, retry_after="1"))
+    delivery = asyncio.create_task(app.post(app.workspace.add_incident()))
+    await until_called(app, frozen_at)
+    clock.ahead = LEASE - timedelta(seconds=seconds_left)
+    assert (await delivery).status == 202
+    assert app.sandbox.log.count("contraforce.link") == (frozen_at == "contraforce.link")
+
+
 async def test_what_a_frozen_worker_left_is_taken_up_by_the_next(app: App, clock: Clock) -> None:
     incident = app.workspace.add_incident()
     app.sandbox.faults.plan("contraforce.link", faults.status(503, retry_after="1"))
@@ -172,7 +186,7 @@ async def test_a_ticket_in_hand_is_kept_whatever_the_store_raises(
     app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     incident, store = app.workspace.add_incident(), current_app().store
-    whole, failures = store.replace, [RecursionError("planted"), OSError("planted")]
+    whole, failures = store.replace, [RecursionError("planted"), ValueError("planted"), OSError("planted")]
 
     async def replace(link: Link) -> Link:
         if failures:

@@ -94,11 +94,18 @@ class Shell:
         await spoil(store, IncidentId.parse(incident.arm_id))
         await store.close()
 
-    async def dead(self, workspace: SandboxWorkspace | None = None) -> SandboxIncident:
-        """Return an incident whose link is dead: ContraForce has not known it for a day."""
+    async def dead(
+        self, workspace: SandboxWorkspace | None = None, *, ticket_id: str | None = None
+    ) -> SandboxIncident:
+        """Return an incident whose link is dead: ContraForce has not known it, or a ticket, for a day."""
         incident = (workspace or self.contoso).add_incident()
         now = datetime.now(UTC)
-        link = Link(incident_id=IncidentId.parse(incident.arm_id), created_at=now, updated_at=now)
+        link = Link(
+            incident_id=IncidentId.parse(incident.arm_id),
+            requested_ticket_id=ticket_id,
+            created_at=now,
+            updated_at=now,
+        )
         error = UpstreamNotFound("status 404", upstream=Upstream.CONTRAFORCE, status=404, code="NOT_FOUND")
         for at in (now - timedelta(days=1), *[now] * 5):
             link = link.claimed(owner="somebody", now=at).failed(error, now=at, jitter=0.5)
@@ -395,6 +402,32 @@ class TestStatusAndReplay:
         ]
         assert len(incident.comments) == 1
 
+    async def test_show_and_its_json_say_which_ticket_was_asked_for(self, shell: Shell) -> None:
+        incident = await shell.dead(ticket_id="T2026-mistyped")
+        shown = await shell.run("show", incident.arm_id)
+        assert "ticket-refused" in shown.out
+        assert re.search(r"^asked for +T2026-mistyped$", shown.out, re.MULTILINE)
+        found = (await shell.run("show", incident.arm_id, "--json")).json
+        assert (found["reason"], found["requestedTicketId"]) == ("ticket-refused", "T2026-mistyped")
+
+    @pytest.mark.parametrize("arguments", [["--state", "dead"], []])
+    async def test_replay_drops_a_ticket_that_was_refused_and_says_so(
+        self, shell: Shell, arguments: list[str]
+    ) -> None:
+        incident = await shell.dead(ticket_id="T2026-mistyped")
+        done = await shell.run("replay", *(arguments or [incident.arm_id]))
+        assert done.code == 0
+        assert "ticket T2026-mistyped was refused, and is not asked for again" in done.err
+        (call,) = shell.sandbox.log.of("contraforce.link")
+        assert (call.body["ticketId"], len(incident.comments)) == (None, 1)
+
+    async def test_link_without_a_ticket_brings_back_a_link_whose_ticket_was_refused(
+        self, shell: Shell
+    ) -> None:
+        incident = await shell.dead(ticket_id="T2026-mistyped")
+        assert (await shell.link(incident)).code == 0
+        assert [call.body["ticketId"] for call in shell.sandbox.log.of("contraforce.link")] == [None]
+
     async def test_replay_of_a_link_that_has_its_ticket_asks_for_no_other(self, shell: Shell) -> None:
         incident = shell.contoso.add_incident()
         shell.sandbox.faults.plan("arm.comment.put", faults.arm_error(400, "BadRequest"))
@@ -547,7 +580,9 @@ def test_a_moment_is_an_age_a_date_or_a_time(text: str, expected: str) -> None:
     assert read_moment(text, option="--since", now=now) == datetime.fromisoformat(expected)
 
 
-@pytest.mark.parametrize("text", ["", "d", "3w", "-3d", "yesterday", "2026-13-01", "٣d"])
+@pytest.mark.parametrize(
+    "text", ["", "d", "3w", "-3d", "yesterday", "2026-13-01", "٣d", "0001-01-01T00:00+14:00"]
+)
 def test_anything_else_is_no_moment(text: str) -> None:
     with pytest.raises(WrongArgument, match="--until: give"):
         read_moment(text, option="--until", now=datetime.now(UTC))

@@ -270,6 +270,10 @@ def store_account_disabled(setup: SetUp) -> None:
     setup.sandbox.tables.admission.is_enabled = False
 
 
+def store_of_half_a_string(setup: SetUp) -> None:
+    setup.set("LINK_STORE", f"AccountKey={PLANTED_SECRET};EndpointSuffix=core.windows.net")
+
+
 def store_account_unknown(setup: SetUp) -> None:
     no_host(setup.monkeypatch, "stgone")
     setup.set("LINK_STORE", "AccountName=stgone;AccountKey=a2V5;EndpointSuffix=core.windows.net;")
@@ -338,6 +342,7 @@ FAULTS: list[tuple[Callable[[SetUp], None], str, str]] = [
     (store_in_a_file, "link store", "ls -ld "),
     (store_is_no_database, "link store", "ls -ld "),
     (store_of_a_newer_version, "link store", "ls -ld "),
+    (store_of_half_a_string, "link store", "export LINK_STORE="),
     (store_account_down, "link store", "export LINK_STORE="),
     (store_behind_a_firewall, "link store", "az storage account show --name stsandboxlinks --query network"),
     (store_with_a_wrong_key, "link store", "az storage account keys list --account-name stsandboxlinks"),
@@ -623,6 +628,11 @@ class TestDeployedApp:
         (found,) = bad(await self.health(setup, key="wrong"))
         assert (found.check, found.seen) == ("deployed app", "the function key is refused")
         assert "az functionapp function keys list" in found.fix
+
+    @pytest.mark.parametrize("key", ["schl\u00fcssel", "two\nlines", "\udcff"])
+    async def test_a_key_that_no_header_can_carry_is_named_before_anything_is_asked(self, key: str) -> None:
+        found = bad(await check_health.check_app(NOBODY, key=key))
+        assert [(one.check, one.seen) for one in found] == [("deployed app", "the function key is refused")]
 
     async def test_a_proxy_that_the_deployed_app_cannot_use_is_named(self, setup: SetUp) -> None:
         await self.last_ran(setup, minutes=4)

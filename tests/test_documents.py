@@ -31,7 +31,9 @@ MIB = 1024 * 1024
 LIMITS = {
     "bodies": MAX_BODY_BYTES // MIB,
     "answers of ContraForce": client.MAX_ANSWER_BYTES // MIB,
-    "answers of Azure": httpx_transport.MAX_ANSWER_BYTES // MIB,
+    "answers of Azure Tables": httpx_transport.MAX_ANSWER_BYTES // MIB,
+    "answers of Azure": httpx_transport.MAX_RESOURCE_BYTES // MIB,
+    "lists of incidents": httpx_transport.MAX_LIST_BYTES // MIB,
 }
 
 

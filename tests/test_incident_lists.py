@@ -1,19 +1,24 @@
 """What Sentinel's lists may say of dates and of further pages: nothing of it stops an incident."""
 
 import asyncio
+import gc
+import json
 import math
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pytest
 from conftest import App
 
-from contraforce_sentinel.azure import httpx_transport, lists, sentinel
+from contraforce_sentinel.azure import lists, sentinel
 from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from contraforce_sentinel.use_cases import reconcile
 from sandbox import SandboxIncident, faults
+from sandbox.faults import Fault
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
 
@@ -84,6 +89,20 @@ async def test_a_date_of_any_form_costs_nothing_in_a_field_that_is_not_needed(
     assert told(caplog, "discovery.unreadable", "reconcile.workspace-failed") == []
 
 
+@pytest.mark.parametrize("second_put", [200, 409])
+async def test_nothing_odd_that_a_comment_is_shown_with_keeps_its_link_waiting(
+    app: App, second_put: Literal[200, 409]
+) -> None:
+    """The SDK reads the answer to the comment that was written."""
+    app.workspace.second_put = second_put
+    for name, date in [*NO_DATES.items(), *zip(DATES, DATES, strict=True)]:
+        incident = app.workspace.add_incident()
+        incident.odd_comments = {"createdTimeUtc": date, "lastModifiedTimeUtc": date, "author": date}
+        app.sandbox.faults.plan("arm.comment.put", faults.status(503).but(after_work=True))
+        assert (name, (await app.post(incident)).json["status"]) == (name, "linked")
+        assert len(incident.comments) == 1
+
+
 async def test_an_odd_creation_time_costs_that_time_alone_and_no_later_incident(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +125,17 @@ async def test_an_odd_creation_time_costs_that_time_alone_and_no_later_incident(
     )
 
 
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this machine be nine hours ahead of UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "JST-9")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
 async def test_a_date_says_utc_where_it_says_no_zone_with_any_number_of_digits(app: App) -> None:
     incident = app.workspace.add_incident()
     for date, microseconds in DATES.items():
@@ -161,6 +191,18 @@ async def test_an_odd_field_costs_itself_alone(app: App, odd: dict[str, Any]) ->
     await app.reconcile()
     assert [len(incident.comments) for incident in incidents] == [1, 1, 1]
     assert (await read(incidents[1])).defender_url == ""
+
+
+@pytest.mark.parametrize(
+    "odd", [b"9" * 5000, b'"caf\xe9"', b'"\\ud83d"'], ids=["digits", "bytes", "half a sign"]
+)
+async def test_what_json_libraries_refuse_costs_no_incident_of_its_page(app: App, odd: bytes) -> None:
+    incidents = [app.workspace.add_incident() for _ in range(3)]
+    incidents[1].odd = {"classificationComment": "ODD"}
+    page = json.dumps({"value": [incident.to_rest("2025-09-01") for incident in incidents]}).encode()
+    app.sandbox.faults.plan("arm.incidents", Fault(status=200, body=page.replace(b'"ODD"', odd)), times=None)
+    await app.reconcile()
+    assert [len(incident.comments) for incident in incidents] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -297,10 +339,25 @@ async def test_incidents_are_asked_for_as_documented_with_every_page(app: App) -
     assert call.query == {"api-version": "2025-09-01"}
 
 
+async def test_what_a_page_was_read_from_is_freed_while_its_incidents_are_worked_on(app: App) -> None:
+    """The timer has a page of each workspace under way at once."""
+    many(app, 100)
+    place, until = WorkspaceId.parse(app.workspace.arm_id), asyncio.get_running_loop().time() + 10
+    since = datetime.now(UTC) - timedelta(days=1)
+    count = 0
+    listed = current_app().sentinel.list_incidents(place, by=sentinel.CHANGED, since=since, until=until)
+    async for page in listed:
+        count += len(page.rows)
+        gc.collect()
+        documents = [one for one in gc.get_objects() if type(one) is dict and "incidentNumber" in one]
+        assert len(documents) < len(page.rows)
+    assert count == 100
+
+
 async def test_a_page_over_the_limit_ends_that_customers_listing_with_an_event(
     app: App, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(httpx_transport, "MAX_ANSWER_BYTES", 20_000)
+    monkeypatch.setattr(lists, "MAX_LIST_BYTES", 20_000)
     many(app, 100)
     await app.reconcile()
     assert len(told(caplog, "reconcile.workspace-failed")) == 1

@@ -19,6 +19,7 @@ from contraforce_sentinel.domain.incidents import (
     IncidentId,
     WorkspaceId,
 )
+from contraforce_sentinel.domain.inputs import MOST_CONTAINERS
 from contraforce_sentinel.edge.payloads import MAX_BODY_BYTES, parse_delivery
 
 PAYLOADS = Path(__file__).parent / "payloads"
@@ -249,7 +250,7 @@ def test_a_ticket_id_without_a_visible_character_is_none(blank: str) -> None:
 @pytest.mark.parametrize(
     "ticket_id",
     [
-        *("x" * 129, "a\nb", "a\x00b", "a\x7fb", "a\x85b", "a\u2028b"),
+        *("x" * 129, "x" + "\u200b" * 2000, "a\nb", "a\x00b", "a\x7fb", "a\x85b", "a\u2028b"),
         *(-7, 1.5, 7.0, 1e300, True, False, 10**128, float("nan"), float("inf"), ["a"], {}),
     ],
 )
@@ -332,6 +333,18 @@ def test_a_body_of_exactly_4_mib_of_alerts_is_accepted() -> None:
 
     assert len(body) == MAX_BODY_BYTES
     assert parse_delivery(body, content_type="application/json").incident == TRIGGERS[SCHEDULED_RULE]
+
+
+@pytest.mark.parametrize("piece", ["[]", "{}", '{"a": 0.1}'])
+def test_a_body_of_too_many_objects_and_lists_is_too_large_before_it_is_read(piece: str) -> None:
+    """4 MiB of empty lists were 110 MB of memory."""
+    document = trigger()
+    own = sum(json.dumps(document).count(bracket) for bracket in "[{") + 1
+    most = [json.loads(piece)] * (MOST_CONTAINERS - own)
+    body = json.dumps({**document, "more": most}).encode()
+    assert parse_delivery(body, content_type="application/json").incident == TRIGGERS[SCHEDULED_RULE]
+    with pytest.raises(BodyTooLarge, match="over 100000 objects and lists; send the trimmed body"):
+        parse_delivery(body.replace(b'"more"', b'"m": [], "more"'), content_type="application/json")
 
 
 def test_a_body_over_4_mib_is_too_large() -> None:
@@ -601,7 +614,11 @@ def test_a_hostile_id_is_not_a_workspace(text: str) -> None:
         WorkspaceId.parse(text)
 
 
-@pytest.mark.parametrize("lookalike", ["\u212a", "\u212b", "\u2126"], ids=["Kelvin", "Angstrom", "Ohm"])
+@pytest.mark.parametrize(
+    "lookalike",
+    ["\u212a", "\u212b", "\u2126", "\u1e9e"],
+    ids=["Kelvin", "Angstrom", "Ohm", "capital sharp s"],
+)
 def test_a_lookalike_in_the_resource_group_never_takes_another_groups_identity(lookalike: str) -> None:
     """A sign that lower-cases to a letter would share the key of a resource group it is not."""
     known = WorkspaceId.parse(WORKSPACE_ARM_ID.replace("rg-secops-prod", f"rg-{lookalike.lower()}"))
@@ -610,6 +627,19 @@ def test_a_lookalike_in_the_resource_group_never_takes_another_groups_identity(l
     except NotAnIncident:
         return
     assert found.key != known.key
+
+
+@pytest.mark.parametrize(
+    "group", ["\u039f\u039c\u0391\u03a3", "\u03bf\u03bc\u03b1\u03c3", "\u03bf\u03bc\u03b1\u03c2"]
+)
+def test_a_sigma_at_the_end_of_a_resource_group_makes_no_other_incident(group: str) -> None:
+    """Python lower-cases a last sigma in its own way, Azure every sigma in the same."""
+    configured = WORKSPACE_ARM_ID.replace("rg-secops-prod", "\u039f\u039c\u0391\u03a3")
+    body = {
+        "object": {"id": ARM_ID.replace("rg-secops-prod", group)},
+        "workspaceInfo": {"ResourceGroupName": "\u039f\u039c\u0391\u03a3"},
+    }
+    assert parse(body).incident_id.workspace.key == WorkspaceId.parse(configured).key
 
 
 def test_the_arm_id_is_written_as_sentinels_rest_api_writes_it() -> None:

@@ -14,14 +14,18 @@ from inspect import getsource
 from pkgutil import walk_packages
 from typing import Final
 
+import httpx
 import pytest
+from azure.core.rest import HttpRequest
 
 import contraforce_sentinel
 import operators_tool
+from contraforce_sentinel.azure.httpx_transport import _Response
 from contraforce_sentinel.domain.comments import is_our_comment
 from contraforce_sentinel.domain.errors import SettingsError
 from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.settings import Settings
+from contraforce_sentinel.transport.connections import Answer
 from operators_tool.check_azure import _matches
 
 TICKET: Final = Ticket(system="Jira", number="SEC-421")
@@ -75,6 +79,18 @@ def test_a_connection_string_is_refused_in_linear_time() -> None:
             Settings.from_environment({"LINK_STORE": text})
 
     assert growth(refuse, lambda n: "a=" * n + " !", 3) < MOST
+
+
+@pytest.mark.parametrize("again", [";", '\\";', "; a=1"])
+def test_an_answers_content_type_is_read_in_linear_time(again: str) -> None:
+    """90 KB of it stopped everything for six seconds."""
+
+    def read(content_type: str) -> None:
+        headers = httpx.Headers({"Content-Type": content_type})
+        request = HttpRequest("GET", "https://localhost/")
+        assert _Response(request, Answer(200, "OK", headers, b"{}")).json() == {}
+
+    assert growth(read, lambda n: 'application/json;"' + again * n, 1000) < MOST
 
 
 def modules() -> Iterator[tuple[str, dict[str, object], str]]:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import certifi
 import httpx
 import pytest
 import trustme
@@ -17,7 +18,9 @@ from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.contraforce import client as contraforce
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from contraforce_sentinel.transport import retries
+from contraforce_sentinel.transport.connections import Connections
 from contraforce_sentinel.transport.network import Network
+from contraforce_sentinel.transport.ways import open_client
 from sandbox import Sandbox, faults
 
 SECRET: Final = "hunter2-of-the-proxy"
@@ -169,7 +172,9 @@ async def test_the_managed_identity_is_never_asked_through_a_proxy(
     assert app.sandbox.identity.header not in "".join(proxy.asked)
 
 
-@pytest.mark.parametrize("endpoint", ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "IMDS_ENDPOINT"])
+@pytest.mark.parametrize(
+    "endpoint", ["IDENTITY_ENDPOINT", "MSI_ENDPOINT", "IMDS_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST"]
+)
 def test_no_endpoint_of_the_managed_identity_is_behind_a_proxy(
     monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
@@ -188,6 +193,11 @@ BROKEN: Final[dict[str, dict[str, str]]] = {
     "certificates that are a folder": {"SSL_CERT_FILE": "/"},
     "certificates that are none": {"SSL_CERT_FILE": __file__},
     "a folder that is not there": {"SSL_CERT_FILE": "", "SSL_CERT_DIR": f"/nowhere/{SECRET}"},
+    "a log of keys that cannot be written": {"SSLKEYLOGFILE": f"/nowhere/{SECRET}.log"},
+    "a log of keys beside certificates": {
+        "SSLKEYLOGFILE": f"/nowhere/{SECRET}.log",
+        "SSL_CERT_FILE": certifi.where(),
+    },
     "a SOCKS proxy": {"ALL_PROXY": f"socks5://user:{SECRET}@127.0.0.1:1"},
     "a SOCKS proxy in lower case": {"https_proxy": f"socks5h://user:{SECRET}@127.0.0.1:1"},
     "a proxy without a host": {"HTTPS_PROXY": f"http://user:{SECRET}@"},
@@ -275,6 +285,18 @@ async def test_an_identity_that_refuses_its_environment_leaves_the_incident_due_
         monkeypatch.setenv(name, "x")
     answer = await app.post(app.workspace.add_incident())
     assert (answer.status, answer.json["reason"]) == (202, "identity-unavailable")
+
+
+async def test_without_the_certificates_of_the_package_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So nobody is told that tickets/link may have had its effect."""
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(certifi, "where", lambda: "/nowhere/cacert.pem")
+    connections = Connections(lambda: open_client(network=Network(), timeout=httpx.Timeout(5)))
+    with pytest.raises(httpx.ConnectError):
+        await connections.send("POST", "https://localhost:1/", most_bytes=1)
 
 
 # A proxy that is in the way

@@ -450,6 +450,15 @@ async def test_a_turn_that_hangs_lets_its_neighbours_in_the_subscription_go_on()
                 pace.note("s")
 
 
+async def test_puts_before_the_window_are_forgotten_where_nobody_waits_for_a_turn() -> None:
+    """Deliveries alone note them: what is kept would grow with each."""
+    pace = Pace(window_seconds=0.01)
+    for _ in range(5):
+        pace.note("s")
+        await asyncio.sleep(0.02)
+    assert len(pace._budgets["s"].sent) == 1
+
+
 async def test_a_reserved_put_counts_until_it_is_given_back() -> None:
     pace, loop = Pace(window_seconds=60), asyncio.get_running_loop()
     for _ in range(PUTS - 1):

@@ -465,6 +465,37 @@ async def test_old_records_are_removed_but_none_that_discovery_could_still_see(
     assert Counter(call.key for call in app.sandbox.log.of("contraforce.link")).most_common(1)[0][1] == 1
 
 
+async def test_a_clock_that_is_a_year_ahead_for_one_run_removes_no_record_of_yesterday(
+    app: App, clock: Clock
+) -> None:
+    """A delivery of its incident would call tickets/link again."""
+    incident = app.workspace.add_incident()
+    await app.reconcile()
+    clock.forward(days=1)
+    app.workspace.add_incident(created=clock() - timedelta(minutes=1))
+    await app.reconcile()
+    clock.forward(days=400)
+    await app.reconcile()
+    clock.forward(days=-400)
+    assert await status(app, incident) == "linked"
+    await app.post(incident)
+    assert app.sandbox.log.count("contraforce.link") == 2
+
+
+async def test_the_record_of_an_incident_dated_ahead_is_kept_as_long_as_the_list_shows_it(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(app, monkeypatch, LINK_RETENTION_DAYS="30")
+    ahead = app.workspace.add_incident(created=clock() + timedelta(days=365))
+    await app.reconcile()
+    clock.forward(days=31)
+    app.workspace.add_incident(created=clock() - timedelta(minutes=1))
+    for _ in range(3):
+        await app.reconcile()
+    assert await status(app, ahead) == "linked"
+    assert Counter(call.key for call in app.sandbox.log.of("contraforce.link")).most_common(1)[0][1] == 1
+
+
 async def test_more_old_records_than_a_batch_holds_are_removed_in_one_run(
     app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -329,6 +329,15 @@ def test_a_key_inside_of_a_value_is_not_repeated_either() -> None:
     assert MARKER not in str(read(TICKET_URL_TEMPLATES=json.dumps({MARKER: 1})).left_out)
 
 
+def test_a_key_that_is_there_twice_in_a_value_is_named_as_such() -> None:
+    """Of two ContraForce workspaces of one customer, the second one would get his incidents."""
+    twice = f'[{json.dumps(CUSTOMER)[:-1]}, "contraforceWorkspaceId": "{UUID(int=7)}"}}]'
+
+    assert problems(WORKSPACES=twice) == {"WORKSPACES": "has an object with a key that is there twice"}
+    templates = '{"Jira": "https://a.example/{id}", "Jira": "https://b.example/{id}"}'
+    assert "twice" in read(TICKET_URL_TEMPLATES=templates).left_out["TICKET_URL_TEMPLATES"]
+
+
 def test_json_that_is_nested_too_deeply_is_a_bad_setting_like_any_other() -> None:
     assert set(problems(WORKSPACES="[" * 100_000)) == {"WORKSPACES"}
 
@@ -344,6 +353,9 @@ def test_json_that_is_nested_too_deeply_is_a_bad_setting_like_any_other() -> Non
         "https://x.example?",
         "https://x.example/#",
         "https://x.example\\api",
+        "https://%[::]}",
+        "https://x.ex%ample",
+        "https://{x}.example",
     ],
 )
 @pytest.mark.parametrize("name", ["CONTRAFORCE_API_URL", "ARM_ENDPOINT"])

@@ -283,7 +283,7 @@ def test_the_trace_over_azure_tables_holds_every_call_of_the_link_store(
 
 
 @pytest.mark.parametrize(
-    ("scenario", "count"), [("some leaks", 20), pytest.param("leaks", 100, marks=pytest.mark.deep)]
+    ("scenario", "count"), [("some leaks", 21), pytest.param("leaks", 105, marks=pytest.mark.deep)]
 )
 def test_promise_e_holds_for_everything_that_is_exported(scenario: str, count: int) -> None:
     """Every leaky fault, in the end at every upstream; baggage, exception records, what failed to be read."""

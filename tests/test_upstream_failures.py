@@ -148,6 +148,22 @@ async def test_what_json_has_no_number_for_is_nothing_in_the_other_fields_of_a_t
     assert (ticket["number"], ticket["id"], ticket["title"]) == ("SEC-421", None, None)
 
 
+@pytest.mark.parametrize(
+    ("odd", "title"),
+    [(b'"caf\xe9"', "caf\ufffd"), (b"9" * 5000, None), (b"-" + b"9" * 5000, None), (b"1e999", None)],
+    ids=["no UTF-8", "5,000 digits", "as many below zero", "too large"],
+)
+async def test_what_cannot_be_read_in_a_ticket_costs_itself_alone(
+    app: App, odd: bytes, title: str | None
+) -> None:
+    """The ticket is there, and asking for it again could make a second one."""
+    body = b'{"data": {"jiraTicket": {"number": "SEC-421", "id": "7", "summary": %b}}}' % odd
+    app.sandbox.faults.plan("contraforce.link", Fault(status=200, body=body))
+    answer = await app.post(app.workspace.add_incident(number=7))
+    ticket = answer.json["ticket"]
+    assert (ticket["number"], ticket["id"], ticket["title"]) == ("SEC-421", "7", title)
+
+
 @pytest.mark.parametrize("name", CONTRAFORCE)
 async def test_each_failure_of_contraforce_leads_where_the_design_says(app: App, name: str) -> None:
     fault, reason, wait, calls = CONTRAFORCE[name]

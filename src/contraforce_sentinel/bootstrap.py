@@ -142,13 +142,19 @@ class App:
     @cached_property
     def resource_manager(self) -> "ResourceManager":
         """The way to Azure."""
-        from contraforce_sentinel.azure.httpx_transport import HttpxTransport, open_azure_connections
+        from contraforce_sentinel.azure.httpx_transport import (
+            MAX_RESOURCE_BYTES,
+            HttpxTransport,
+            open_azure_connections,
+        )
         from contraforce_sentinel.azure.resource_manager import READ_SECONDS, ResourceManager
 
         manager = ResourceManager(
             endpoint=self.settings.arm_endpoint,
             client_id=self.settings.azure_client_id,
-            transport=HttpxTransport(open_azure_connections(self.network, read_seconds=READ_SECONDS)),
+            transport=HttpxTransport(
+                open_azure_connections(self.network, read_seconds=READ_SECONDS), most_bytes=MAX_RESOURCE_BYTES
+            ),
             signed_in=self._signed_in,
         )
         self._resources.push_async_callback(manager.close)

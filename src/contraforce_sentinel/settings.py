@@ -27,13 +27,14 @@ from contraforce_sentinel.contraforce.url_templates import good_templates
 from contraforce_sentinel.domain.customers import Customer, NamedSeverity
 from contraforce_sentinel.domain.errors import RefusedValue, SettingsError
 from contraforce_sentinel.domain.incidents import Severity
-from contraforce_sentinel.domain.inputs import decode, sentence
+from contraforce_sentinel.domain.inputs import decode, each_once, sentence
 
 _OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
 _TICKET_URLS: Final = "TICKET_URL_TEMPLATES"
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # printable ASCII, and of that no query and no fragment
 _BASE_URL: Final = re.compile(r"[^?#\\\x00-\x20\x7f-\U0010ffff]+")
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _UNRESOLVED: Final = (
     "the Key Vault reference was not resolved; check the vault's access and the secret's name"
 )
@@ -55,7 +56,9 @@ def _json_or_file(value: Any) -> Any:
         return value
     text = _file(value[1:]) if value.startswith("@") else value.removeprefix("\ufeff")
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=each_once)
+    except RefusedValue:
+        raise
     except (ValueError, RecursionError):
         raise RefusedValue("is not valid JSON") from None
 
@@ -87,7 +90,7 @@ def _url(value: str) -> str:
         host, _ = url.hostname, url.port
     except ValueError:
         raise RefusedValue("is not a URL") from None
-    if not host or "@" in url.netloc or _BASE_URL.fullmatch(value) is None:
+    if not host or _HOST.fullmatch(url.netloc) is None or _BASE_URL.fullmatch(value) is None:
         raise RefusedValue("must be a URL of scheme, host and path")
     if url.scheme != "https" and not (url.scheme == "http" and host in _LOOPBACK):
         raise RefusedValue("must start with https:// (plain http only to localhost)")

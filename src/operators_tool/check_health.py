@@ -52,6 +52,8 @@ class _Status(_Health):
 
 async def check_app(url: str, *, key: str | None) -> list[Finding]:
     """Ask for GET {url}/api/status with a function key, for GET {url}/api/health without one."""
+    if key and not (key.isascii() and key.isprintable()):  # no header can carry it
+        return [_wrong_key(), skipped(_TIMER, "a function key that is accepted")]
     address = f"{url.rstrip('/')}/api/{'status' if key else 'health'}"
     timeout = httpx.Timeout(_TIMEOUT_SECONDS)
     connections = Connections(partial(open_client, network=Network(), timeout=timeout))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.domain.errors import StoreFault, StoreUnavailable
+from contraforce_sentinel.domain.errors import SettingsError, StoreFault, StoreUnavailable
 from contraforce_sentinel.settings import Settings
 from operators_tool import check_azure
 from operators_tool.findings import Finding, failed, ok, skipped
@@ -48,6 +48,13 @@ async def check(app: App, *, has_token: bool, assignee: str) -> Finding:
             str(error),
             meaning="Nothing can be recorded: every delivery is answered with 503; the timer does nothing.",
             fix=error.advice or fix_of(error.fault, app.settings, assignee=assignee),
+        )
+    except SettingsError as error:  # of a connection string that lacks a part
+        return failed(
+            _CHECK,
+            "; ".join(f"{name} {problem}" for name, problem in error.problems.items()),
+            meaning="Every delivery is answered with 503 until this is right; the timer does nothing.",
+            fix=fix_of(None, app.settings, assignee=assignee),
         )
     return ok(_CHECK, "can be read" if endpoint else "can be read and locked")
 

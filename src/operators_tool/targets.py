@@ -81,6 +81,8 @@ def read_moment(text: str, *, option: str, now: datetime) -> datetime:
         return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+        found.astimezone(UTC)  # what lies before the first of all days there cannot be asked for
+    except (ValueError, OverflowError):
         raise WrongArgument(f"{option}: give 30d, 12h, 90m, 2026-11-01 or 2026-11-01T08:00") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return found

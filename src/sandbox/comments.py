@@ -14,7 +14,7 @@ def new_etag() -> str:
 
 @dataclass(slots=True)
 class StoredComment:
-    """A comment as Sentinel keeps it: the message verbatim."""
+    """A comment as Sentinel keeps it: the message verbatim. `odd` is shown instead of its properties."""
 
     arm_id: str
     name: str
@@ -22,6 +22,7 @@ class StoredComment:
     created: datetime
     modified: datetime
     etag: str = field(default_factory=new_etag)
+    odd: JsonObject = field(default_factory=dict)
 
     def to_rest(self, _: str = "") -> JsonObject:
         """Return the resource as REST shows it, in every version of the API."""
@@ -43,5 +44,5 @@ class StoredComment:
             "name": self.name,
             "type": kind,
             "etag": self.etag,
-            "properties": properties,
+            "properties": {**properties, **self.odd},
         }

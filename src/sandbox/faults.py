@@ -17,15 +17,26 @@ type Where = Callable[[LoggedRequest], bool]
 
 
 @dataclass(frozen=True, slots=True)
+class Wire:
+    """What goes over the wire in place of an answer: `first`, then `again` and again, or nothing more.
+
+    `ends` closes the connection behind `first`; else it stays open until the client leaves.
+    """
+
+    first: bytes
+    again: bytes = b""
+    ends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """One thing that goes wrong with one request. Fields combine: first the delay, then the rest.
 
     `status` (with `headers`, `body`, `content_type`) answers in place of the service, which then does no work
     unless `after_work` is set. `reset` closes the connection with a TCP reset: "before" any work, "after" the
     work and without an answer, or "mid-body", after the work and half of the answer. `hang` does the work and
-    never answers. `endless` does it, and answers without an end: more and more "headers", "hints" (1xx
-    answers before the one), or a "body" of a byte at a time. `delay_seconds` alone is a slow request that
-    ends well.
+    never answers. `wire` does it, and sends bytes that need not be an answer. `delay_seconds` alone is a slow
+    request that ends well.
     """
 
     status: int | None = None
@@ -35,7 +46,7 @@ class Fault:
     delay_seconds: float = 0
     reset: Literal["", "before", "after", "mid-body"] = ""
     hang: bool = False
-    endless: Literal["", "headers", "hints", "body"] = ""
+    wire: Wire | None = None
     after_work: bool = False
 
     @property
@@ -43,7 +54,7 @@ class Fault:
         """Whether the service does what it was asked, whatever the client gets to see of it."""
         if self.reset:
             return self.reset != "before"
-        return self.status is None or self.hang or bool(self.endless) or self.after_work
+        return self.status is None or self.hang or self.wire is not None or self.after_work
 
     def but(self, **changes: Any) -> "Fault":
         """Return the same fault with some fields changed, e.g. `garbage().but(delay_seconds=0.1)`."""
@@ -179,8 +190,15 @@ def _gzip(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def endless(what: Literal["headers", "hints", "body"]) -> Fault:
-    """Return an answer that goes on and on; see `Fault`."""
-    return Fault(endless=what)
+    """Return an answer without an end: more headers, more 1xx answers, or a body of a byte at a time."""
+    return Fault(wire=_ENDLESS[what])
+
+
+_ENDLESS: Mapping[str, Wire] = {
+    "headers": Wire(b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n" * 1000),
+    "hints": Wire(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    "body": Wire(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+}
 
 
 def hang() -> Fault:

@@ -33,8 +33,9 @@ class SandboxIncident:
     Its commands change it as an analyst or Defender would, and move `changed`, the time of the last change,
     to now by the workspace's clock, or to the moment `at`. Setting a field moves nothing.
 
-    `odd` is what REST shows instead of these properties, as `oddities` says. `late`: so many requests for it,
-    or for its comments, are still answered 404 although lists show it; None: all.
+    `odd` is what REST shows instead of these properties, as `oddities` says; `odd_comments` instead of those
+    of its comments. `late`: so many requests for it, or for its comments, are still answered 404 although
+    lists show it; None: all.
     """
 
     workspace: "SandboxWorkspace"
@@ -51,6 +52,7 @@ class SandboxIncident:
     classification_reason: str | None = None
     classification_comment: str | None = None
     odd: JsonObject = field(default_factory=dict)
+    odd_comments: JsonObject = field(default_factory=dict)
     late: int | None = 0
     etag: str = field(default_factory=new_etag)
     comments_by_name: dict[str, StoredComment] = field(default_factory=dict)

@@ -25,6 +25,9 @@ REFUSALS: Final[Mapping[str, Refusal]] = {
     "InvalidResourceNamespace": Refusal(404, "sentinel"),
     "InvalidAuthenticationTokenTenant": Refusal(401, "everything"),
     "MissingSubscriptionRegistration": Refusal(409, "sentinel"),
+    "MissingRegistrationForLocation": Refusal(409, "sentinel"),
+    "NoRegisteredProviderFound": Refusal(400, "sentinel"),
+    "RequestDisallowedByPolicy": Refusal(403, "writes"),
     "ScopeLocked": Refusal(409, "writes"),
     "ReadOnlyDisabledSubscription": Refusal(409, "writes"),
 }

@@ -149,7 +149,9 @@ class ResourceManager(StandIn):
         incident.touch()
         name, now = groups["comment"], incident.changed
         arm_id = f"{incident.arm_id}/comments/{name}"
-        comment = StoredComment(arm_id=arm_id, name=name, message=message, created=now, modified=now)
+        comment = StoredComment(
+            arm_id=arm_id, name=name, message=message, created=now, modified=now, odd=incident.odd_comments
+        )
         incident.comments_by_name[name.lower()] = comment
         return Answer(201, comment.to_rest())
 

@@ -13,18 +13,12 @@ from typing import Any, Final
 from aiohttp import web
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from sandbox.faults import Fault, FaultPlans
+from sandbox.faults import Fault, FaultPlans, Wire
 from sandbox.requestlog import LoggedRequest, Operation, RequestLog
 
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 POLL_SECONDS: Final = 0.02
 RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)  # SO_LINGER on, zero seconds: close sends RST instead of FIN
-
-ENDLESS: Final = {  # how an answer begins, and how it goes on
-    "headers": (b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n" * 1000),
-    "hints": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
-    "body": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
-}
 
 logger = logging.getLogger(__name__)
 
@@ -120,13 +114,14 @@ class Service:
         answer = work(handler, logged, groups) if fault.does_work else Answer(200)
         if fault.status is not None:
             answer = Answer(fault.status, fault.body, fault.headers, fault.content_type)
-        if fault.endless:
-            await self._go_on(request, *ENDLESS[fault.endless])
+        if fault.wire is not None:
+            await self._send(request, fault.wire)
+            return web.Response()
         if fault.hang:
             await self._until_client_leaves(request)
         if fault.reset == "mid-body":
             await _send_half(request, answer)
-        if fault.reset or fault.hang or fault.endless:
+        if fault.reset or fault.hang:
             _abort(request)
             return web.Response()
         self._log.finish(handle, answer.status)
@@ -148,12 +143,19 @@ class Service:
         )
         return logged, handler, groups
 
-    async def _go_on(self, request: web.Request, first: bytes, again: bytes) -> None:
-        if request.transport is not None:
-            request.transport.write(first)
-        while not self._closing and request.transport is not None and not request.transport.is_closing():
-            request.transport.write(again)
+    async def _send(self, request: web.Request, wire: Wire) -> None:
+        transport = request.transport
+        if transport is None:
+            return
+        transport.write(wire.first)
+        if wire.ends:
+            transport.close()  # behind what was written
+            return
+        while not self._closing and not transport.is_closing():
+            if transport.get_write_buffer_size() < MAX_BODY_BYTES:  # a client need not read
+                transport.write(wire.again)
             await asyncio.sleep(POLL_SECONDS)
+        _abort(request)
 
     async def _until_client_leaves(self, request: web.Request) -> None:
         # aiohttp does not cancel handlers of lost connections, and must not: the work outlives the client.

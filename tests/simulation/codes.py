@@ -37,6 +37,10 @@ class Codes:
             code, workspace = rng.choice(list(REFUSALS)), rng.choice(workspaces)
             self._lasting.append(_Lasting(code, workspace, start, min(end, until)))
 
+    def calm(self) -> None:
+        """Refuse nothing."""
+        self._rate, self._lasting = 0.0, []
+
     def draw(self, operation: str, workspace: str | None, now: float) -> str | None:
         """Draw the code that a request is refused with, None if it is not."""
         if now >= self._until:

@@ -115,6 +115,7 @@ class FaultPlan:
 
     def __init__(self, rng: Random, *, seed: int, until: float, workspaces: list[str]) -> None:
         self._rng = rng
+        self._seed = seed
         self._tables = TableFaults(seed, until=until)
         self._codes = Codes(seed, until=until, workspaces=workspaces)
         self.until = until
@@ -133,6 +134,22 @@ class FaultPlan:
         self.outages = [
             replace(outage, start=min(outage.start, 0.5 * HOUR), end=self.until) for outage in self.outages
         ]
+
+    def outlast(self) -> None:
+        """Let one service be away nearly all the time, and hardly anything else: patience has to last."""
+        rng = Random(f"outlast {self._seed}")  # noqa: S311
+        self._rate = min(self._rate, 0.02)
+        self._codes.calm()
+        outage = Outage(
+            service=rng.choice(("contraforce.link", "contraforce.link", "arm.comment")),
+            workspace=None,
+            start=rng.uniform(0, 0.1) * self.until,
+            end=self.until,
+            fault=rng.choice((Fault.UNREACHABLE, Fault.LOST, Fault.STATUS)),
+            status=rng.choice((500, 502, 503)),
+            retry_after=None,
+        )
+        self.outages = [outage]
 
     def fate(self, operation: str, workspace: str | None, now: float) -> Fate:
         """Draw what becomes of a request that is sent now."""

@@ -48,7 +48,9 @@ async def check_the_end(world: World, store: LinkStore, referee: Referee, faults
             world.violate("i", f"{case.label}: a record that cannot be read was written over")
         if link is None:
             if must_have_a_record(case):
-                how = "answered 2xx" if case.accepted else "in the lookback"
+                how = "answered 2xx" if case.accepted else "in the list"
+                if any(one.is_ahead and one.workspace is case.workspace for one in world.cases.values()):
+                    how = f"{how}, where one is dated ahead"
                 world.violate("c", f"{case.label}: {how}, and there is no record of it")
             continue
         if link.state not in _ENDS:

@@ -13,7 +13,7 @@ from faultplan import FaultPlan
 from freezes import Freezes
 from referee import Referee
 from remote import Remote
-from surprises import Surprise, Surprises, surprise_ports
+from surprises import SurpriseOfStore, Surprises, surprise_ports
 from truth import ARM_URL, World
 from virtual_time import WORK, Work, wall
 from watched_store import WatchedStore, open_tables
@@ -112,7 +112,7 @@ class Instance:
             answer = answers.for_outcome(outcome, now=self._clock())
         except (StoreUnavailable, RecordUnreadable, DeliveryError) as error:
             answer = answers.for_error(error)
-        except Surprise as error:  # of the store, which could record nothing
+        except SurpriseOfStore as error:  # it could record nothing
             answer = answers.for_error(Unforeseen(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
             self._world.violate("raises", f"a delivery raised {error!r}")
@@ -128,7 +128,7 @@ class Instance:
         try:
             await self._reconciler.run()
             self.runs.append(started)
-        except (StoreUnavailable, Surprise):
+        except (StoreUnavailable, SurpriseOfStore):
             self._world.note(f"{self.name} run fails")
         except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
             self._world.violate("raises", f"the timer raised {error!r}")

@@ -7,7 +7,8 @@ honours what another's clock has written; everything else has to hold.
 from dataclasses import dataclass
 from random import Random
 
-from truth import World
+from faultplan import HOUR
+from truth import Case, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,24 @@ def draw_jump(world: World, *, until: float, slots: int) -> Jump | None:
     The first look of the timer has a right clock, and no record becomes old enough to be removed.
     """
     rng = Random(f"jumps {world.seed}")  # noqa: S311
-    if rng.random() > 0.08 or not 600 < until < 3600:
+    ahead = next((case for case in world.cases.values() if case.is_ahead), None)
+    if ahead is not None:
+        return _behind(ahead, until=until, slots=slots)
+    if rng.random() > 0.08 or not 600 < until < HOUR:
         return None
     start = rng.uniform(300, until * 0.8)
     hours = rng.choice((1 / 6, 2, 6, 24 * 400, -1, -6))
-    return Jump(rng.randrange(slots), hours * 3600, start, rng.uniform(start, until))
+    return Jump(rng.randrange(slots), hours * HOUR, start, rng.uniform(start, until))
+
+
+def _behind(case: Case, *, until: float, slots: int) -> Jump | None:
+    """Perhaps let a clock be hours ahead once an incident is listed that is dated ahead.
+
+    Not for long: what comes meanwhile is looked at by a right clock within the overlap of discovery.
+    """
+    rng = Random(f"jumps ahead {case.key}")  # noqa: S311
+    start = case.listed_at + rng.uniform(60, 300)
+    end = start + rng.uniform(900, 1500)
+    if rng.random() < 0.1 or start < 300 or end > until + 600 or until > HOUR:
+        return None
+    return Jump(rng.randrange(slots), rng.choice((2, 3)) * HOUR, start, end)

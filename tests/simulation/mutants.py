@@ -210,6 +210,18 @@ BUGS: Final = (
         "if True:",
     ),
     Bug(
+        "watermark past now: one that a wrong clock has set is believed",
+        "use_cases/reconcile.py",
+        "return min(watermark, self._clock()) - OVERLAP",
+        "return watermark - OVERLAP",
+    ),
+    Bug(
+        "watermark past now: it follows an incident that is dated ahead",
+        "use_cases/reconcile.py",
+        "min(max(created), run.started_at)",
+        "max(created)",
+    ),
+    Bug(
         "discovery without overlap",
         "use_cases/reconcile.py",
         "OVERLAP: Final = timedelta(hours=1)",
@@ -237,7 +249,7 @@ BUGS: Final = (
         "what nobody foresaw is not recorded with its incident",
         "use_cases/linking.py",
         "except Exception as error:  # noqa: BLE001 - recorded, so that it stops nothing else",
-        "except UpstreamError as error:",
+        "except Failure.__args__ as error:",
     ),
     Bug(
         "the first error of a workspace stops the run",

@@ -13,7 +13,7 @@ from truth import Case, World
 from virtual_time import seconds_of
 
 from contraforce_sentinel.domain.incidents import WorkspaceId
-from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.links import LEASE, Link
 from contraforce_sentinel.domain.runs import Feed
 from contraforce_sentinel.domain.tickets import Ticket
 
@@ -55,6 +55,7 @@ class File:
 
     calls: list[LinkCall] = field(default_factory=list)
     recorded: Ticket | None = None
+    recorded_at: float = 0.0
     issued: set[str] = field(default_factory=set)
     comment: tuple[str, str] | None = None
     waits: dict[str, Wait] = field(default_factory=dict)
@@ -86,7 +87,8 @@ class Referee:
         if operation != "contraforce.link":
             return None
         file, world = self.file(case), self._world
-        if file.recorded is not None:
+        may_not_know = world.clocks_were_wrong and world.now < file.recorded_at + LEASE.total_seconds()
+        if file.recorded is not None and not may_not_know:
             world.violate("a", f"{case.label}: tickets/link although {file.recorded.number} is recorded")
         if any(not call.outcome for call in file.calls) and not world.clocks_were_wrong:
             world.violate("d", f"{case.label}: two tickets/link calls at the same time")
@@ -140,7 +142,8 @@ class Referee:
             world.violate("a", f"{case.label}: the recorded ticket {file.recorded.number} was forgotten")
         if link.ticket is not None and link.ticket.number not in file.issued:
             world.violate("f", f"{case.label}: the ticket {link.ticket.number} is another incident's")
-        file.recorded = link.ticket or file.recorded
+        if file.recorded is None:
+            file.recorded, file.recorded_at = link.ticket, world.now
         for wait in file.waits.values():
             wait.is_recorded |= wait.process is process and link.lease is None
 
@@ -163,18 +166,24 @@ class Referee:
         """Whether the timer has had its first look at every workspace."""
         return self._watermarks >= {one.arm_id.lower() for one in self._world.workspaces}
 
-    def feed_moved(self, workspace_id: WorkspaceId, feed: Feed) -> None:
-        """Everything that a list could show up to its watermark has to be in the store."""
-        world = self._world
-        self._watermarks.add(workspace_id.key)
+    def feed_moved(self, process: Process, workspace_id: WorkspaceId, feed: Feed) -> None:
+        """All that a list could show up to its watermark has to be in the store; nothing ahead can be."""
         to = feed.watermark
-        if to is None or seconds_of(to) < world.now - LOOKBACK_SECONDS + 2 * LIST_LAG_SECONDS + 3600:
+        if to is None:
+            return
+        world = self._world
+        if seconds_of(to) > world.now + (0.0 if world.clocks_were_wrong else process.offset) + 0.001:
+            if not world.clocks_were_wrong:
+                world.violate("watermark", f"{process.name} has moved it ahead of its clock")
+            return  # a wrong clock has: what it has passed is asked for in the end
+        self._watermarks.add(workspace_id.key)
+        if seconds_of(to) < world.now - LOOKBACK_SECONDS + 2 * LIST_LAG_SECONDS + 3600:
             return  # where the first look begins
         for case in world.cases.values():
             if case.is_spoilt:
                 continue
             is_seen = case.listed_at + LIST_LAG_SECONDS <= world.now and case.deleted_at is None
-            passed = case.workspace.arm_id.lower() == workspace_id.key and case.created <= seconds_of(to)
+            passed = case.workspace.arm_id.lower() == workspace_id.key and case.dated <= seconds_of(to)
             if passed and is_seen and case.in_lookback and case.key not in world.stored:
                 world.violate("watermark", f"{case.label}: the watermark has passed it, the store has it not")
 

@@ -55,6 +55,10 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     """Fill the world and return what is going to happen in it."""
     is_long = rng.random() < 0.02
     until = rng.uniform(26, 30) * HOUR if is_long else rng.uniform(5 * 60, 50 * 60)
+    dice = Random(f"outages {world.seed}")  # noqa: S311 - of their own
+    has_to_wait = not is_long and dice.random() < 0.03
+    if has_to_wait:
+        until = dice.uniform(70 * 60, 90 * 60)
     first, between = rng.uniform(-60, 60), rng.uniform(-60, 60)
     scenario = Scenario(
         faults_until=until,
@@ -75,6 +79,9 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     if is_long:
         plan.stretch()
         _delete_some(world, scenario)
+    if has_to_wait:
+        plan.outlast()
+    _look_ahead(world, scenario, share=0.5 if is_long else 0.1)
     _make_odd(world)
     make_late(world)
     return scenario, plan
@@ -106,6 +113,25 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
     created = rng.choice(
         (rng.uniform(-23, -1) * HOUR, rng.uniform(-1, 0) * HOUR, *(rng.uniform(0, until),) * 4, -30 * HOUR)
     )
+    case = _make_case(rng, world, workspace, name=name, index=index, created=created)
+    if case.rule_fires:
+        _deliver(rng, scenario, case)
+    if rng.random() < 0.2:
+        _forge(rng, world, scenario, case)
+    if rng.random() < 0.2:
+        _change(rng, scenario, case)
+
+
+def _make_case(
+    rng: Random,
+    world: World,
+    workspace: SandboxWorkspace,
+    *,
+    name: str,
+    index: int,
+    created: float,
+    ahead: float = 0.0,
+) -> Case:
     severity: Severity = rng.choice(("Informational", "Low", "Low", *("Medium",) * 5, *("High",) * 3))
     incident = workspace.add_incident(
         name=name,
@@ -114,7 +140,7 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
         severity=severity,
         status=rng.choice((*("New",) * 9, *("Active",) * 2, "Closed")),
         labels=rng.choice((*((),) * 9, ("vip",), ("Redirected",))),
-        created=wall(created),
+        created=wall(created + ahead),
         provider=rng.choice(("Azure Sentinel", "Microsoft XDR")),
         ticket_title=f"{PLANTED_TITLE} & <b>{index}</b>",
     )
@@ -127,6 +153,7 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
         label=f"w{world.workspaces.index(workspace)}/i{index}",
         facts=incident,
         created=created,
+        dated=created + ahead,
         listed_at=created + rng.choice((0.0, 0.0, rng.uniform(0, 1200))),
         ingested_at=ingested if created > -2 * HOUR else -HOUR,
         ticket_at=rng.choice((-HOUR, -HOUR, -HOUR, ingested + rng.uniform(0, 1800))),
@@ -136,12 +163,25 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
         may_be_linked=not skip,
     )
     world.cases[case.key] = case
-    if case.rule_fires:
-        _deliver(rng, scenario, case)
-    if rng.random() < 0.2:
-        _forge(rng, world, scenario, case)
-    if rng.random() < 0.2:
-        _change(rng, scenario, case)
+    return case
+
+
+def _look_ahead(world: World, scenario: Scenario, *, share: float) -> None:
+    """Date an incident minutes to a year ahead; after it comes one of which nobody tells but the list.
+
+    Their dice are their own.
+    """
+    rng = Random(f"ahead {world.seed}")  # noqa: S311
+    if rng.random() >= share:
+        return
+    workspace, until = rng.choice(world.workspaces), min(scenario.faults_until, HOUR)
+    created = rng.uniform(0, 0.2) * until
+    ahead = rng.choice((rng.uniform(60, 2 * HOUR), *(rng.uniform(2, 365 * 24) * HOUR,) * 3))
+    first = _make_case(rng, world, workspace, name=_guid(rng), index=6, created=created, ahead=ahead)
+    if first.rule_fires:
+        _deliver(rng, scenario, first)
+    later = rng.uniform(0.5 * until, until + 600)
+    _make_case(rng, world, workspace, name=_guid(rng), index=7, created=later).rule_fires = False
 
 
 def _delete_some(world: World, scenario: Scenario) -> None:

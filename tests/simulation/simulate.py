@@ -148,6 +148,7 @@ class _Simulation:
             if not self._machine.referee.has_seen_all_watermarks():
                 return  # a first look would have a wrong clock
             self._world.clocks_were_wrong = True
+            self._world.disturbed_at = max(self._world.disturbed_at, jump.end)
             self._world.note(f"the clock of p{jump.slot} is set {seconds:.0f} s ahead")
             offsets[jump.slot] += seconds
             if (instance := self._instances.get(jump.slot)) is not None:

@@ -33,6 +33,10 @@ class Surprise(Exception):
         super().__init__(PLANTED_TITLE)
 
 
+class SurpriseOfStore(Surprise):
+    """One that comes where it would be recorded: only it may be raised by the app."""
+
+
 class Surprises:
     """One per world; after `until` there are none any more."""
 

@@ -31,7 +31,8 @@ class TableWatch:
             if workspace not in self._workspaces:
                 self._workspaces[workspace] = WorkspaceId.parse(workspace)
                 self._first_look(workspace)
-            self._referee.feed_moved(self._workspaces[workspace], Feed.model_validate_json(feed))
+            moved = Feed.model_validate_json(feed)
+            self._referee.feed_moved(self.sender, self._workspaces[workspace], moved)
 
     def _record_changed(self, key: Key, entity: Entity | None) -> None:
         stored = self._world.stored
@@ -51,4 +52,4 @@ class TableWatch:
         since = self._world.now - LOOKBACK_SECONDS + HOUR / 2
         for case in self._world.cases.values():
             if case.workspace.arm_id.lower() == workspace:
-                case.in_lookback &= case.created > since
+                case.in_lookback &= case.dated > since

@@ -25,13 +25,15 @@ PLANTED_TITLE: Final = "planted-title-7f31"
 class Case:
     """One incident and what is true of it. Times are the loop's; `label` names it in traces and messages.
 
-    `is_spoilt`: its record cannot be read. `asked_tickets` are the ids that bodies asked for. Until
-    `there_at` Sentinel has not what its lists show.
+    `dated` is what Sentinel calls its creation, which may lie ahead of when it was `created`. `is_spoilt`:
+    its record cannot be read. `asked_tickets` are the ids that bodies asked for. Until `there_at` Sentinel
+    has not what its lists show.
     """
 
     label: str
     facts: SandboxIncident
     created: float
+    dated: float
     listed_at: float
     ingested_at: float
     ticket_at: float
@@ -49,6 +51,11 @@ class Case:
     def is_late(self) -> bool:
         """Whether Sentinel announces it before it has it."""
         return self.there_at > 0
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether its date was still to come when it was created."""
+        return self.dated > self.created
 
     @property
     def key(self) -> str:

@@ -16,7 +16,7 @@ import httpx
 from faultplan import FaultPlan
 from freezes import Freezes
 from referee import Referee
-from surprises import Surprise, Surprises
+from surprises import SurpriseOfStore, Surprises
 from truth import TABLES_URL, World
 from wire import Mortal
 
@@ -135,7 +135,7 @@ class WatchedStore:
     async def save_feed(self, workspace_id: WorkspaceId, feed: Feed) -> Feed | None:
         def seen(saved: Feed | None) -> None:
             if saved is not None:
-                self._referee.feed_moved(workspace_id, saved)
+                self._referee.feed_moved(self._process, workspace_id, saved)
 
         return await self._do("save_feed", "", lambda: self._store.save_feed(workspace_id, feed), seen)
 
@@ -209,7 +209,7 @@ class WatchedStore:
             if subject.ticket is not None and before is not None and before.ticket is None:
                 self._surprises.risk(subject.incident_id.key)
             self._referee.not_stored(self._process, subject)
-        raise Surprise
+        raise SurpriseOfStore
 
     def _lose(self, label: str, subject: Link | str) -> NoReturn:
         self._world.note(f"{label} fails")

@@ -24,6 +24,14 @@ from contraforce_sentinel.transport.network import Network
 from contraforce_sentinel.transport.ways import open_client
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""Of the table service, whose answers may hold many whole records."""
+
+MAX_RESOURCE_BYTES: Final = 1024 * 1024
+"""Of Resource Manager, Sentinel and the identity: a hundred deliveries may wait for one each."""
+
+MAX_LIST_BYTES: Final = 4 * 1024 * 1024
+"""Of Sentinel: a page of its incidents."""
+
 _CONNECT_SECONDS: Final = 5.0
 
 
@@ -34,17 +42,19 @@ def open_azure_connections(network: Network, *, read_seconds: float) -> Connecti
 
 
 class HttpxTransport(AsyncHttpTransport[Any, Any]):
-    """Sends once, and reads the whole answer, at most `MAX_ANSWER_BYTES` of it.
+    """Sends once, and reads the whole answer, at most `most_bytes` of it.
 
-    Raises azure-core's `ServiceRequestError` where nothing was sent, `ServiceResponseError` where no whole
-    answer came (an answer that is cut off included), `DecodeError` for a success that cannot be read. An
-    error whose body cannot be read is an error without a body. Time limits are the connections'.
+    They are `MAX_ANSWER_BYTES` by default; a request may bring its own. Raises azure-core's
+    `ServiceRequestError` where nothing was sent, `ServiceResponseError` where no whole answer came (an answer
+    that is cut off included), `DecodeError` for a success that cannot be read. An error whose body cannot be
+    read is an error without a body. Time limits are the connections'.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, *, most_bytes: int | None = None) -> None:
         self._connections = connections
+        self._most_bytes = most_bytes
 
-    async def send(self, request: Any, **_: Any) -> Any:
+    async def send(self, request: Any, *, most_bytes: int | None = None, **_: Any) -> Any:
         """Send a request of either of azure-core's generations; the answer is for both."""
         try:
             answer = await self._connections.send(
@@ -52,7 +62,7 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
                 request.url,
                 headers=request.headers,
                 content=request.data,
-                most_bytes=MAX_ANSWER_BYTES,
+                most_bytes=most_bytes or self._most_bytes or MAX_ANSWER_BYTES,
             )
         except httpx.ConnectTimeout as error:
             raise ServiceRequestTimeoutError(str(error), error=error) from error
@@ -86,7 +96,11 @@ class HttpxTransport(AsyncHttpTransport[Any, Any]):
 
 
 class _Response(AsyncHttpResponseImpl):
-    """A whole answer as azure-core knows it: decoded and in memory."""
+    """A whole answer as azure-core knows it: decoded and in memory, and of UTF-8.
+
+    Some of the encodings that it could name are read in quadratic time, and so is its name among a header's
+    many parameters.
+    """
 
     def __init__(self, request: Any, answer: Answer) -> None:
         super().__init__(
@@ -99,6 +113,7 @@ class _Response(AsyncHttpResponseImpl):
             stream_download_generator=None,
         )
         self._content = answer.body or b""
+        self.encoding = None  # azure-core then reads UTF-8, and replaces what is none
         self._is_closed = True
         self._is_stream_consumed = True
 

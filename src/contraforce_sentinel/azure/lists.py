@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from contraforce_sentinel.azure.httpx_transport import MAX_LIST_BYTES
 from contraforce_sentinel.azure.resource_manager import ResourceManager
 from contraforce_sentinel.domain.errors import Upstream, UpstreamMalformed
 from contraforce_sentinel.domain.incidents import WorkspaceId
@@ -45,17 +46,21 @@ async def pages(
 ) -> AsyncGenerator[Page]:
     """Yield what a collection of a workspace holds, page by page; some may be empty. Raises `UpstreamError`.
 
+    Who clears a page frees it while it works: the pages of hundreds of workspaces may be under way at once.
     A list whose next link leads elsewhere, or nowhere new, ends there, with an event.
     """
     address: str | None = resource_manager.address(f"{workspace_id.arm_id}/{collection}", query)
     asked: set[str] = set()
     while address is not None:
         asked.add(address)
-        document = await resource_manager.read(address, upstream=upstream, until=min(until, deadline()))
+        document = await resource_manager.read(
+            address, upstream=upstream, until=min(until, deadline()), most_bytes=MAX_LIST_BYTES
+        )
         try:
             page = _Answer.model_validate(document)
         except ValidationError:
             raise UpstreamMalformed("a list of an unknown shape", upstream=upstream) from None
+        del document
         has_next = page.next_link is not None and page.next_link != ""
         yield Page(page.value, has_next)
         if not has_next:

@@ -29,10 +29,14 @@ class _Budget:
     line: asyncio.Lock = field(default_factory=asyncio.Lock)
     given_back: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def free_at(self, now: float, window_seconds: float, *, room: int) -> float:
-        """When another PUT makes no more than `room` in a window."""
+    def forget(self, now: float, window_seconds: float) -> None:
+        """Drop what the window has left behind."""
         while self.sent and self.sent[0] <= now - window_seconds:
             self.sent.popleft()
+
+    def free_at(self, now: float, window_seconds: float, *, room: int) -> float:
+        """When another PUT makes no more than `room` in a window."""
+        self.forget(now, window_seconds)
         if room <= 0:
             return math.inf
         return now if len(self.sent) < room else self.sent[len(self.sent) - room] + window_seconds
@@ -46,8 +50,10 @@ class Pace:
         self._budgets: dict[str, _Budget] = defaultdict(_Budget)
 
     def note(self, subscription_id: str) -> None:
-        """A comment PUT goes out now."""
-        self._budgets[subscription_id.lower()].sent.append(asyncio.get_running_loop().time())
+        """A comment PUT goes out now; those before the window are forgotten, whether or not anybody waits."""
+        budget, now = self._budgets[subscription_id.lower()], asyncio.get_running_loop().time()
+        budget.forget(now, self._window_seconds)
+        budget.sent.append(now)
 
     def seconds_for(self, puts: int) -> float:
         """Return how long so many PUTs of one subscription wait for their turns, all together."""

@@ -3,7 +3,6 @@
 https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from contraforce_sentinel.domain.errors import (
     UpstreamUnauthorized,
     UpstreamUnavailable,
 )
+from contraforce_sentinel.transport.bodies import read_json
 from contraforce_sentinel.transport.retries import parse_retry_after
 
 GRANT: Final = "grant the app's identity the role Microsoft Sentinel Responder on the workspace"
@@ -42,6 +42,7 @@ _REGISTER: Final = (
     " Microsoft.SecurityInsights"
 )
 _DISABLED: Final = "the subscription is disabled, and may only be read: its owner has to enable it again"
+_POLICY: Final = "an Azure Policy of the customer's does not let it: have the workspace exempted from it"
 _LOOK_UP: Final = "look the code up: something of the workspace, its group or its subscription is in the way"
 
 _BY_CODE: Final[Mapping[str, tuple[type[UpstreamError], str]]] = {
@@ -53,6 +54,9 @@ _BY_CODE: Final[Mapping[str, tuple[type[UpstreamError], str]]] = {
     "invalidresourcenamespace": (UpstreamOutOfSight, _RESOURCE),
     "scopelocked": (UpstreamBlocked, _LOCK),
     "missingsubscriptionregistration": (UpstreamBlocked, _REGISTER),
+    "missingregistrationforlocation": (UpstreamBlocked, _REGISTER),
+    "noregisteredproviderfound": (UpstreamBlocked, _REGISTER),
+    "requestdisallowedbypolicy": (UpstreamBlocked, _POLICY),
     "readonlydisabledsubscription": (UpstreamBlocked, _DISABLED),
     "invalidauthenticationtokentenant": (UpstreamUnauthorized, _TENANT),
 }
@@ -100,7 +104,7 @@ def _meaning(
 def read_code(content: bytes) -> str | None:
     """Return the code that an error's body has, a known one first; None where there is no word for one."""
     try:
-        found = list(_codes(json.loads(content), depth=0))
+        found = list(_codes(read_json(content), depth=0))
     except (ValueError, RecursionError):
         return None
     return next((code for code in found if code.lower() in _BY_CODE), found[0] if found else None)

@@ -41,6 +41,7 @@ from contraforce_sentinel.domain.errors import (
     UpstreamError,
     UpstreamMalformed,
 )
+from contraforce_sentinel.transport.bodies import read_json
 from contraforce_sentinel.transport.failures import no_answer
 from contraforce_sentinel.transport.retries import call_with_retries
 
@@ -131,15 +132,20 @@ class ResourceManager:
         is_own = (found.scheme, found.host, found.port) == (own.scheme, own.host, own.port)
         return str(found) if is_own and not found.userinfo else None
 
-    async def read(self, address: str, *, upstream: Upstream, until: float) -> object:
-        """Return what is at an address of this endpoint, as JSON. Raises `UpstreamError`."""
+    async def read(
+        self, address: str, *, upstream: Upstream, until: float, most_bytes: int | None = None
+    ) -> object:
+        """Return what is at an address of this endpoint, as JSON, of at most so many bytes.
+
+        Raises `UpstreamError`.
+        """
         request = HttpRequest("GET", address)
 
         async def send() -> object:
             # "stream": the policies leave the answer to us, else its JSON would be read twice
-            response = await self._arm.send_request(request, stream=True)
+            response = await self._arm.send_request(request, stream=True, most_bytes=most_bytes)
             response.raise_for_status()
-            return response.json()
+            return read_json(response.content)
 
         return await self.call(send, upstream=upstream, until=until)
 
@@ -176,10 +182,23 @@ def _translate(error: AzureError, *, upstream: Upstream) -> UpstreamError:
 
 
 class _DecodeSuccesses(ContentDecodePolicy):
-    """An error is an error whatever its body is: the policy would raise what says nothing of its status."""
+    """An error is an error whatever its body is: the policy would raise what says nothing of its status.
+
+    Of a success the SDK gets to see what is needed: one odd date, and it would take a comment that was
+    written for one that was not.
+    """
 
     def on_response(self, request: Any, response: Any) -> None:
         if response.http_response.status_code < HTTPStatus.BAD_REQUEST:
             super().on_response(request, response)
+            response.context[self.CONTEXT_NAME] = _needed(response.context.get(self.CONTEXT_NAME))
         else:
             response.context[self.CONTEXT_NAME] = None
+
+
+def _needed(document: Any) -> Any:
+    """Return the message of a comment, which is all that the SDK is asked for; anything else as it is."""
+    properties = document.get("properties") if isinstance(document, dict) else None
+    return (
+        {"properties": {"message": properties.get("message")}} if isinstance(properties, dict) else document
+    )

@@ -94,7 +94,9 @@ class Sentinel:
         }
         async with aclosing(self._pages(workspace_id, query, until)) as found:
             async for page in found:
-                yield Rows([self._row(workspace_id, one, by) for one in page.documents], page.has_next)
+                rows = [self._row(workspace_id, one, by) for one in page.documents]
+                page.documents.clear()
+                yield Rows(rows, page.has_next)
 
     async def get_numbered(self, workspace_id: WorkspaceId, number: int, *, until: float) -> Incident | None:
         """Return the incident that people call by this number, None if there is none. Raises `UpstreamError`.

@@ -19,7 +19,7 @@ from contraforce_sentinel.domain.errors import (
     UpstreamMalformed,
     WorkspaceNotConfigured,
 )
-from contraforce_sentinel.domain.incidents import WorkspaceId
+from contraforce_sentinel.domain.incidents import WorkspaceId, caseless
 
 CACHE_SECONDS: Final = 3600.0
 _API_VERSION: Final = "2025-07-01"
@@ -60,7 +60,7 @@ class Workspaces:
 
     def named(self, text: str) -> list[WorkspaceId]:
         """Return the configured workspaces of that name or ARM id, in any letter case."""
-        wanted = text.lower()
+        wanted = caseless(text)
         found = (mapping.workspace for mapping in self._mappings.values())
         return [workspace for workspace in found if wanted in {workspace.name.lower(), workspace.key}]
 

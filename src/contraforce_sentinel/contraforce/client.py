@@ -4,8 +4,6 @@ Vendor facts: https://docs.contraforce.com, operation `v2-link-ticket`. What tha
 here, in `envelope` and in `ticket_systems`, marked "our reading".
 """
 
-import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from contraforce_sentinel.domain.errors import (
 )
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.tickets import Ticket
+from contraforce_sentinel.transport.bodies import read_json
 from contraforce_sentinel.transport.connections import Answer, Connections, Steps
 from contraforce_sentinel.transport.failures import no_answer
 from contraforce_sentinel.transport.network import Network
@@ -231,22 +230,11 @@ def _error(answer: Answer) -> UpstreamError:
 
 
 def _json(body: bytes | None) -> object:
-    """Return the JSON document; None for anything else (an HTML page, half an answer).
-
-    What JSON has no number for (`NaN`, `Infinity`, 1e999) is null.
-    """
+    """Return the JSON document; None for anything else (an HTML page, half an answer)."""
     try:
-        return json.loads(body or b"", parse_constant=_nothing, parse_float=_finite)
+        return read_json(body or b"")
     except (ValueError, RecursionError):
         return None
-
-
-def _nothing(_: str) -> None:
-    return None
-
-
-def _finite(text: str) -> float | None:
-    return number if math.isfinite(number := float(text)) else None
 
 
 def _get(document: object, *path: str) -> Any:

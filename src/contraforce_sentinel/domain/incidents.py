@@ -60,7 +60,7 @@ class WorkspaceId:
     @property
     def key(self) -> str:
         """The lower-cased ARM id."""
-        return self.arm_id.lower()
+        return caseless(self.arm_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,12 @@ class IncidentId:
     @property
     def key(self) -> str:
         """The lower-cased ARM id."""
-        return self.arm_id.lower()
+        return caseless(self.arm_id)
+
+
+def caseless(text: str) -> str:
+    """Return an id in lower case, as Azure has it: Python's sigma at the end of a word is another one."""
+    return text.lower().replace("\u03c2", "\u03c3")
 
 
 def is_incident_name(text: str) -> bool:
@@ -98,10 +103,10 @@ def is_incident_name(text: str) -> bool:
 def _resource_group(text: str) -> str:
     """Azure's rule for names of resource groups: letters and digits of any script, `-_.()`.
 
-    Less two dots in a row, and less signs that are another letter's double (the Kelvin sign): lower-cased,
-    they would be another resource group's name.
+    Less two dots in a row, and less signs that are another letter's double (the Kelvin sign, the capital
+    sharp s): lower-cased, they would be another resource group's name.
     """
-    legal = all(char.isalnum() or char in "-_.()" for char in text)
+    legal = all((char.isalnum() and char != "\u1e9e") or char in "-_.()" for char in text)
     if not legal or text.endswith(".") or ".." in text or not unicodedata.is_normalized("NFKC", text):
         raise NotAnIncident("the resource group in the ARM id is not a valid name")
     return text

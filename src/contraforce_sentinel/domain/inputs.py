@@ -5,7 +5,7 @@ No text of this module repeats any of its input.
 
 import codecs
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from pydantic_core import ErrorDetails
 
@@ -41,6 +41,26 @@ def sentence(error: ErrorDetails) -> str:
     if isinstance(refused, RefusedValue):
         return str(refused)
     return _SENTENCES.get(error["type"], "is not valid").format_map(context)
+
+
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of a key that is there twice, one value would be taken without a word.
+
+    Raises `RefusedValue`.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise RefusedValue("has an object with a key that is there twice")
+    return found
+
+
+MOST_CONTAINERS: Final = 100_000
+"""Objects and lists of one document. Each takes some eighty bytes of memory, and two on the wire."""
+
+
+def has_too_many_containers(content: bytes | bytearray) -> bool:
+    """Whether JSON may have more objects and lists than anybody has to say, those in its texts included."""
+    return content.count(b"[") + content.count(b"{") > MOST_CONTAINERS
 
 
 def decode(content: bytes) -> str:

@@ -18,6 +18,7 @@ from contraforce_sentinel.domain.errors import (
 )
 from contraforce_sentinel.edge import answers
 from contraforce_sentinel.edge.answers import Answer, Condition
+from contraforce_sentinel.edge.memory import give_back_soon
 from contraforce_sentinel.edge.payloads import parse_delivery
 from contraforce_sentinel.telemetry.events import about, correlation, event, identify, untraced
 
@@ -67,6 +68,7 @@ async def reconcile() -> None:
     except Exception as error:  # noqa: BLE001 - the host logs what is raised: our words, not a library's
         event("reconcile.failed", level=logging.ERROR, error=in_our_words(error))
         failure = alone(error)
+    give_back_soon()
     if failure is not None:  # raised out here: in there, the caught one would be its context
         raise failure
 
@@ -87,6 +89,8 @@ async def answer(work: Callable[[], Awaitable[Answer]], headers: Mapping[str, st
                 error=in_our_words(error),
             )
             return refusal
+        finally:
+            give_back_soon()
 
 
 def _ours(error: Exception) -> TicketLinkError:

@@ -13,12 +13,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, Va
 from pydantic_core import from_json
 
 from contraforce_sentinel.domain.errors import BodyTooLarge, NotAnIncident, NotJson, RefusedValue
-from contraforce_sentinel.domain.incidents import Delivery, Incident, IncidentId
-from contraforce_sentinel.domain.inputs import decode, sentence
+from contraforce_sentinel.domain.incidents import Delivery, Incident, IncidentId, caseless
+from contraforce_sentinel.domain.inputs import (
+    MOST_CONTAINERS,
+    decode,
+    has_too_many_containers,
+    sentence,
+)
 from contraforce_sentinel.domain.tickets import MAX_ID_LENGTH, clean_id
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
 _MAX_PLACES: Final = 5
+_MOST_SIGNS: Final = 10 * MAX_ID_LENGTH
+"""Of a `ticketId` together with what nobody sees in it."""
 _BREAKING: Final = frozenset({"Cc", "Zl", "Zp"})
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _SPELLINGS: Final = {
@@ -37,6 +44,8 @@ def parse_delivery(body: bytes, *, content_type: str | None) -> Delivery:
     """
     if len(body) > MAX_BODY_BYTES:
         raise BodyTooLarge(f"the body is over {MAX_BODY_BYTES} bytes; send the trimmed body")
+    if has_too_many_containers(body):
+        raise BodyTooLarge(f"the body has over {MOST_CONTAINERS} objects and lists; send the trimmed body")
     if _JSON_CONTENT_TYPE.fullmatch(content_type or "") is None:
         raise NotJson("send Content-Type: application/json")
     try:
@@ -90,15 +99,19 @@ def _ticket_id(value: Any) -> Any:
     found = _digits(value)
     if not isinstance(found, str):
         raise RefusedValue("must be a text or a whole number without a sign")
-    ticket_id = clean_id(found)
-    if len(ticket_id) > MAX_ID_LENGTH or any(unicodedata.category(char) in _BREAKING for char in found):
+    ticket_id = clean_id(found[:_MOST_SIGNS])  # to look at each of four million stops everybody else
+    if (
+        len(found) > _MOST_SIGNS
+        or len(ticket_id) > MAX_ID_LENGTH
+        or any(unicodedata.category(char) in _BREAKING for char in found)
+    ):
         raise RefusedValue(f"must be at most {MAX_ID_LENGTH} visible characters on one line")
     return ticket_id
 
 
 def _same(first: str | None, second: str | None) -> bool:
     """Compare two ids without case; an absent one contradicts nothing."""
-    return not first or not second or first.lower() == second.lower()
+    return not first or not second or caseless(first) == caseless(second)
 
 
 class _CaseInsensitive(BaseModel):

@@ -58,6 +58,11 @@ class Network:
 
 def _certificates() -> ssl.SSLContext | None:
     """Return a context with the certificates that the environment names, None if it names none."""
+    if log := os.environ.get("SSLKEYLOGFILE"):  # Python opens it for every context
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).keylog_filename = log
+        except OSError:
+            raise NetworkRefused("SSLKEYLOGFILE", "names no file that can be written") from None
     if file := os.environ.get("SSL_CERT_FILE"):
         try:
             return ssl.create_default_context(cafile=file)

@@ -15,7 +15,12 @@ from urllib.request import getproxies
 
 from contraforce_sentinel.transport.failures import NetworkRefused
 
-_OWN_ENDPOINTS: Final = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "IMDS_ENDPOINT")
+_OWN_ENDPOINTS: Final = (
+    "IDENTITY_ENDPOINT",
+    "MSI_ENDPOINT",
+    "IMDS_ENDPOINT",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+)
 """Where azure-identity asks for tokens of the managed identity, with a secret in a header."""
 
 _METADATA: Final = ip_network("169.254.0.0/16")

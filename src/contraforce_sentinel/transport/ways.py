@@ -4,6 +4,7 @@ import ssl
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Final
 
+import httpcore
 import httpx
 
 from contraforce_sentinel.transport.bodies import ACCEPTED
@@ -27,6 +28,8 @@ class Ways(httpx.AsyncBaseTransport):
             way = self._way(str(request.url))
         except NetworkRefused as error:
             raise httpx.ConnectError(str(error)) from error
+        except OSError as error:  # of the certificates of the package certifi
+            raise httpx.ConnectError(type(error).__name__) from error
         except ValueError:  # of a port that is none, which httpx lets pass
             raise httpx.UnsupportedProtocol("not a URL") from None
         return await way.handle_async_request(request)
@@ -35,12 +38,15 @@ class Ways(httpx.AsyncBaseTransport):
         proxy, tls = self._network.proxy_for(url), self._network.tls
         key = proxy.url if proxy else ""
         if key not in self._ways:
-            self._ways[key] = httpx.AsyncHTTPTransport(
+            way = httpx.AsyncHTTPTransport(
                 verify=tls,
                 trust_env=False,
                 limits=_ONE,
                 proxy=None if proxy is None else _understood(proxy, tls),
             )
+            pool: Any = _Wordless(way._pool)  # noqa: SLF001 - a test holds the names
+            way._pool = pool  # noqa: SLF001
+            self._ways[key] = way
         return self._ways[key]
 
     def connections(self) -> list[Any]:
@@ -52,6 +58,34 @@ class Ways(httpx.AsyncBaseTransport):
         """Close all; idempotent."""
         for way in self._ways.values():
             await way.aclose()
+
+
+class _Wordless:
+    """A pool of httpcore whose errors quote nothing that was sent or answered.
+
+    They would quote a header that is none, and a request's span shows the texts of errors. It ends within
+    httpx's transport, so later is too late.
+    """
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @property
+    def connections(self) -> list[Any]:
+        """Return httpcore's connections."""
+        found: list[Any] = self._pool.connections
+        return found
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request."""
+        try:
+            return await self._pool.handle_async_request(request)
+        except (httpcore.ProtocolError, httpcore.ProxyError) as error:
+            raise type(error)(type(error).__name__) from None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._pool.aclose()
 
 
 def _understood(proxy: Proxy, tls: ssl.SSLContext) -> httpx.Proxy:

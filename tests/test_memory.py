@@ -1,0 +1,56 @@
+"""What is free goes back to the system: a process that had large bodies is no larger than before."""
+
+import asyncio
+import subprocess
+import sys
+
+import pytest
+
+from contraforce_sentinel.edge import memory
+
+# Pieces of a large heap, every second one free: as bodies leave it behind around what is still in use.
+HOLES = """
+import asyncio
+from pathlib import Path
+from contraforce_sentinel.edge import memory
+
+def megabytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
+
+async def main():
+    blocks = [bytearray(100_000) for _ in range(1000)]
+    memory.give_back_soon()
+    del blocks[::2]
+    memory.give_back_soon()
+    full = megabytes()
+    await asyncio.sleep(memory._AFTER_SECONDS + 0.5)
+    print(full - megabytes())
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_is_free_is_given_back_a_second_later() -> None:
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 30
+
+
+async def test_all_who_ask_within_a_second_share_one_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[None] = []
+    monkeypatch.setattr(memory, "_give_back", lambda: turns.append(None))
+    monkeypatch.setattr(memory, "_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_due", 0.0)
+    for expected in (1, 2):
+        for _ in range(100):
+            memory.give_back_soon()
+        await asyncio.sleep(0.2)
+        assert len(turns) == expected
+
+
+def test_where_the_system_does_not_know_how_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory._trim.cache_clear()
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
+    memory._give_back()
+    memory._trim.cache_clear()
