@@ -2,6 +2,7 @@
 
 import codecs
 import json
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -278,6 +279,38 @@ def test_wrong_ticket_urls_only_decorate_so_they_are_told_and_left_out_and_stop_
     assert found.ticket_url_templates == {}
     assert list(found.left_out) == ["TICKET_URL_TEMPLATES"]
     assert MARKER.lower() not in str(found.left_out).lower()
+
+
+def customers_of(*changes: dict[str, object], **others: str) -> Settings:
+    """Read two customers, each changed so."""
+    first, second = [*changes, {}][:2]
+    other = {**CUSTOMER, "workspace": ARM_ID.replace("law-sentinel-prod", "law-other")}
+    return read(WORKSPACES=json.dumps([{**CUSTOMER, **first}, {**other, **second}]), **others)
+
+
+def test_what_a_customer_does_not_say_of_itself_the_settings_say() -> None:
+    own = {"minimumSeverity": "low", "ticketUrlTemplates": {"Jira": "https://own.example/{number}"}}
+    everybodys = {"Jira": "https://all.example/{number}", "Autotask": "https://all.example/{id}"}
+    found = customers_of(own, MINIMUM_SEVERITY="High", TICKET_URL_TEMPLATES=json.dumps(everybodys)).customers
+    assert [one.minimum_severity for one in found] == [Severity.LOW, Severity.HIGH]
+    assert [one.ticket_url_templates for one in found] == [own["ticketUrlTemplates"], everybodys]
+
+
+@pytest.mark.parametrize("value", LEFT_OUT, ids=lambda value: value[:40])
+def test_wrong_ticket_urls_of_a_customer_are_told_with_its_place_and_left_out(value: str) -> None:
+    templates: object = value
+    with suppress(ValueError):
+        templates = json.loads(value)
+    found = customers_of({}, {"ticketUrlTemplates": templates})
+    assert [one.ticket_url_templates for one in found.customers] == [{}, {}]
+    assert found.left_out["WORKSPACES"].startswith("1.ticketUrlTemplates ")
+    assert MARKER.lower() not in str(found.left_out).lower()
+
+
+@pytest.mark.parametrize("severity", [MARKER, "", 2, None, ["High"]])
+def test_a_bad_minimum_of_a_customer_is_refused_with_its_place(severity: object) -> None:
+    found = problems(WORKSPACES=json.dumps([{**CUSTOMER, "minimumSeverity": severity}]))
+    assert found == {"WORKSPACES": "0.minimumSeverity must be Informational, Low, Medium or High"}
 
 
 def test_of_several_ticket_urls_the_good_ones_stay() -> None:

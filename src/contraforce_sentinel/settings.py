@@ -1,6 +1,5 @@
 """Every setting of the app, with its description; read from the environment, never at import time."""
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
@@ -27,7 +26,7 @@ from contraforce_sentinel.contraforce.url_templates import good_templates
 from contraforce_sentinel.domain.customers import Customer, NamedSeverity
 from contraforce_sentinel.domain.errors import RefusedValue, SettingsError
 from contraforce_sentinel.domain.incidents import Severity
-from contraforce_sentinel.domain.inputs import decode, each_once, sentence
+from contraforce_sentinel.domain.inputs import decode, read_json, sentence
 
 _OWN_PREFIXES: Final = ("CONTRAFORCE_", "LINK_", "RECONCILE_", "TICKET_URL_", "WORKSPACES")
 _TICKET_URLS: Final = "TICKET_URL_TEMPLATES"
@@ -54,13 +53,7 @@ def _json_or_file(value: Any) -> Any:
     """JSON text, or `@path` of a file that holds it."""
     if not isinstance(value, str):
         return value
-    text = _file(value[1:]) if value.startswith("@") else value.removeprefix("\ufeff")
-    try:
-        return json.loads(text, object_pairs_hook=each_once)
-    except RefusedValue:
-        raise
-    except (ValueError, RecursionError):
-        raise RefusedValue("is not valid JSON") from None
+    return read_json(_file(value[1:]) if value.startswith("@") else value.removeprefix("\ufeff"))
 
 
 def _file(path: str) -> str:

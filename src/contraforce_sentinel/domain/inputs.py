@@ -4,6 +4,7 @@ No text of this module repeats any of its input.
 """
 
 import codecs
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -43,11 +44,20 @@ def sentence(error: ErrorDetails) -> str:
     return _SENTENCES.get(error["type"], "is not valid").format_map(context)
 
 
-def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; of a key that is there twice, one value would be taken without a word.
+def read_json(text: str) -> Any:
+    """Read JSON in which no object has a key twice: one value would be taken without a word.
 
     Raises `RefusedValue`.
     """
+    try:
+        return json.loads(text, object_pairs_hook=_each_once)
+    except RefusedValue:
+        raise
+    except (ValueError, RecursionError):
+        raise RefusedValue("is not valid JSON") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         raise RefusedValue("has an object with a key that is there twice")
