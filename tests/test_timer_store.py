@@ -158,8 +158,10 @@ async def test_a_glimpse_has_the_words_that_decide_and_reads_the_record_when_ask
     )
     found = await store.glimpse([first.incident_id, second.incident_id])
     assert [(one.state, one.seen) for one in found.values()] == [("linked", None), ("pending", "merged")]
-    assert [one.link() for one in found.values()] == [first, second]
-    await store.replace(found[second.incident_id.key].link().skipped(Reason.REDIRECTED, now=NOW))
+    assert [await one.read() for one in found.values()] == [first, second]
+    read = await found[second.incident_id.key].read()
+    assert read is not None
+    await store.replace(read.skipped(Reason.REDIRECTED, now=NOW))
     (again,) = (await store.glimpse([second.incident_id])).values()
     assert (again.state, again.seen) == ("skipped", "merged")
 

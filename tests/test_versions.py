@@ -105,12 +105,12 @@ async def test_what_0_1_0_has_stored_is_read_as_before_and_changed(
         (),
     )
     (glimpse,) = (await store.glimpse([INCIDENT])).values()
-    assert (glimpse.state, glimpse.seen, glimpse.link()) == ("linked", None, link)
+    assert (glimpse.state, glimpse.seen, await glimpse.read()) == ("linked", None, link)
     assert await store.creation_watermark(WORKSPACE) == datetime(2026, 11, 23, 10, tzinfo=UTC)
     merged = Incident(INCIDENT, "42", "High", "Closed", frozenset({"Redirected"}))
     changed = await store.replace(link.saw(merged, is_confirmed=True, now=NOW))
     (glimpse,) = (await store.glimpse([INCIDENT])).values()
-    assert (glimpse.seen, glimpse.link()) == ("merged", changed)
+    assert (glimpse.seen, await glimpse.read()) == ("merged", changed)
     assert len((await store.expired(WORKSPACE, before=NOW, limit=9)).links) == 1
 
 
@@ -137,7 +137,9 @@ async def test_0_1_0_goes_on_with_a_file_beside_this_version(tmp_path: Path) -> 
         assert (await store.get(INCIDENT)) is not None
         old.execute(UPDATE_OF_0_1_0, ("v2", "linked", None, RECORD_OF_0_1_0, INCIDENT.key))
     (glimpse,) = (await store.glimpse([INCIDENT])).values()
-    assert glimpse.link().version == "v2"
+    read = await glimpse.read()
+    assert read is not None
+    assert read.version == "v2"
     await store.close()
 
 

@@ -20,7 +20,7 @@ import httpx
 from bench.children import answer_commands
 from contraforce_sentinel.azure.incidents import API_VERSION
 from contraforce_sentinel.azure.resource_manager import READ_SECONDS
-from contraforce_sentinel.azure.sentinel import PAGE_SIZE
+from contraforce_sentinel.azure.sentinel import CHANGED, PAGE_SIZE
 from contraforce_sentinel.bootstrap import App, build
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.incidents import IncidentId
@@ -74,21 +74,19 @@ async def run_timer(app: App) -> None:
 
 async def list_pages(app: App, http: httpx.AsyncClient) -> None:
     """Ask for every workspace's incidents with httpx alone, as many workspaces at once as the app."""
-    since = datetime.now(UTC) - timedelta(hours=24)
+    start = f"{datetime.now(UTC) - timedelta(hours=24):%Y-%m-%dT%H:%M:%S.%fZ}"
     token = await app.resource_manager.token()
-    query = {
-        "api-version": API_VERSION,
-        "$filter": f"properties/createdTimeUtc ge {since:%Y-%m-%dT%H:%M:%S.%fZ}",
-        "$orderby": "properties/createdTimeUtc asc",
-        "$top": str(PAGE_SIZE),
-    }
+    query = {"api-version": API_VERSION, "$orderby": f"properties/{CHANGED} asc", "$top": str(PAGE_SIZE)}
 
     async def one(mapping: Customer) -> None:
         collection = f"{mapping.workspace.arm_id}/providers/Microsoft.SecurityInsights/incidents"
-        address: str | None = app.resource_manager.address(collection, query)
-        while address:
+        since: str | None = start
+        while since:
+            condition = {"$filter": f"properties/{CHANGED} ge {since}"}
+            address = app.resource_manager.address(collection, query | condition)
             answer = await http.get(address, headers={"Authorization": f"Bearer {token.token}"})
-            address = answer.raise_for_status().json().get("nextLink")
+            found = answer.raise_for_status().json()
+            since = found["value"][-1]["properties"][CHANGED] if found.get("nextLink") else None
 
     await asyncio.gather(*map(one, app.settings.workspaces))
 

@@ -117,7 +117,9 @@ class Sentinel:
             incident = read_listed(workspace_id, document)
         except Exception as error:  # noqa: BLE001 - it is this incident's alone
             self._tell(f"{workspace_id.key} {name}"[:MAX_ARM_ID_LENGTH], error)
-        return Row(str(name), read_moment(document, by), incident)
+        if incident is None:
+            return Row(str(name), read_moment(document, by), None)
+        return Row(incident.id.name, incident.created_at if by == CREATED else incident.changed_at, incident)
 
     def _tell(self, place: str, error: Exception) -> None:
         if place not in self._told and len(self._told) < _MOST_TOLD:

@@ -3,7 +3,7 @@
 One contract test suite runs over all of them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,14 +31,15 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Glimpse:
-    """The two words of a record that tell whether its incident's change needs anything; `link` reads it all.
+    """The two words of a record that tell whether its incident's change needs anything; `read` gets it all.
 
-    `seen` is what its incident was, None where the record does not say. `link` raises `RecordUnreadable`.
+    `seen` is what its incident was, None where the record does not say. `read` raises `RecordUnreadable`, and
+    returns None where the record is gone.
     """
 
     state: str
     seen: str | None
-    link: Callable[[], Link]
+    read: Callable[[], Awaitable[Link | None]]
 
 
 def read_record(record: object, *, incident: str, version: str) -> Link:

@@ -90,9 +90,10 @@ class SqliteLinkStore:
 
     async def glimpse(self, incident_ids: Sequence[IncidentId]) -> dict[str, Glimpse]:
         """See `LinkStore.glimpse`."""
-        found: dict[str, Glimpse] = {}
-        for batch in batched((incident_id.key for incident_id in incident_ids), _BATCH, strict=False):
-            found |= await self._file.run(partial(_select_glimpses, batch))
+        asked, found = {incident_id.key: incident_id for incident_id in incident_ids}, {}
+        for batch in batched(asked, _BATCH, strict=False):
+            for key, state, seen in await self._file.run(partial(_select_words, batch)):
+                found[key] = Glimpse(state, seen, partial(self.get, asked[key]))
         return found
 
     async def due(self, workspace_id: WorkspaceId, *, now: datetime, limit: int) -> Found:
@@ -221,11 +222,10 @@ def _select(query: str, parameters: tuple[str, ...], limit: int, db: sqlite3.Con
     return found
 
 
-def _select_glimpses(keys: tuple[str, ...], db: sqlite3.Connection) -> dict[str, Glimpse]:
+def _select_words(keys: tuple[str, ...], db: sqlite3.Connection) -> list[tuple[str, str, str | None]]:
     marks = ", ".join("?" * len(keys))
-    columns = "state, seen, incident, version, CAST(record AS BLOB)"
-    rows = db.execute(f"SELECT {columns} FROM links WHERE incident IN ({marks})", keys)  # noqa: S608 - marks only
-    return {row[2]: Glimpse(row[0], row[1], partial(_link, row[2:])) for row in rows}
+    select = f"SELECT incident, state, seen FROM links WHERE incident IN ({marks})"  # noqa: S608 - marks only
+    return db.execute(select, keys).fetchall()
 
 
 def _text(moment: datetime) -> str:

@@ -19,13 +19,15 @@ from contraforce_sentinel.domain.errors import StoreUnavailable
 SCHEMA_VERSION: Final = 1
 _BUSY_SECONDS: Final = 5.0
 _LONGEST_WAIT_SECONDS: Final = 10.0
-_SCHEMA: Final = """
+_FEEDS: Final = "feeds (workspace TEXT PRIMARY KEY, version TEXT NOT NULL, feed TEXT NOT NULL) STRICT"
+_SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS links (
     incident    TEXT PRIMARY KEY,     -- lower-cased ARM id
     workspace   TEXT NOT NULL,        -- lower-cased ARM id
     version     TEXT NOT NULL,        -- another one with every change, never one that was before
     state       TEXT NOT NULL,
+    seen        TEXT,                 -- what the incident was; NULL: the record does not say
     next_try_at TEXT,                 -- UTC, ISO 8601; NULL: no try is to come
     created_at  TEXT NOT NULL,
     record      TEXT NOT NULL         -- the link as JSON
@@ -35,6 +37,7 @@ CREATE INDEX IF NOT EXISTS links_done ON links (workspace, created_at) WHERE sta
 CREATE INDEX IF NOT EXISTS links_dead ON links (workspace) WHERE state = 'dead';
 -- what 0.1.0 kept; it is read once
 CREATE TABLE IF NOT EXISTS watermarks (workspace TEXT PRIMARY KEY, created_at TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS {_FEEDS};
 CREATE TABLE IF NOT EXISTS runs (only INTEGER PRIMARY KEY CHECK (only = 1), run TEXT NOT NULL) STRICT;
 PRAGMA user_version = 1;
 COMMIT;
@@ -42,8 +45,8 @@ COMMIT;
 # version 0.1.0 may go on with the file beside this one: no new number
 _IS_GROWN: Final = "SELECT count(*) FROM pragma_table_info('links') WHERE name = 'seen'"
 _GROWTH: Final = (
-    "ALTER TABLE links ADD COLUMN seen TEXT",  # what the incident was; NULL: the record does not say
-    "CREATE TABLE feeds (workspace TEXT PRIMARY KEY, version TEXT NOT NULL, feed TEXT NOT NULL) STRICT",
+    "ALTER TABLE links ADD COLUMN seen TEXT",
+    f"CREATE TABLE {_FEEDS}",
 )
 
 

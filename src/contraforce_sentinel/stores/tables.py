@@ -107,9 +107,7 @@ class TableLinkStore:
 
         found = await self._reads.in_batches(look, incident_ids)
         return {
-            one.key: Glimpse(
-                entity.get("state"), entity.get("seen") or None, partial(to_link, entity, one.workspace)
-            )
+            one.key: _glimpse(entity, one.workspace)
             for one, entity in zip(incident_ids, found, strict=True)
             if entity is not None
         }
@@ -256,3 +254,13 @@ class TableLinkStore:
             if len(found.links) >= limit:
                 break
         return Found(found.links[:limit], found.unreadable)
+
+
+def _glimpse(entity: Any, workspace_id: WorkspaceId) -> Glimpse:
+    """The whole record was read with its words; it is parsed when somebody asks for it."""
+
+    async def read() -> Link:
+        with reading():
+            return to_link(entity, workspace_id)
+
+    return Glimpse(entity.get("state"), entity.get("seen") or None, read)

@@ -3,7 +3,7 @@
 A row is passed when what it needs is stored. The store's `Feed` keeps how far that has come.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -27,6 +27,7 @@ from contraforce_sentinel.use_cases.feed import incidents
 from contraforce_sentinel.use_cases.run import Run
 
 _TRIGGER: Final = "discovery"
+_STATES: Final = {state.value: state for state in LinkState}
 
 OVERLAP: Final = timedelta(hours=1)
 """How far before the watermark each look begins: lists may lag, and clocks differ."""
@@ -58,6 +59,8 @@ class Following:
         self._store = store
         self._lookback = lookback
         self._clock = clock
+        self._settled: dict[str, dict[str, datetime]] = {}
+        """Of the overlap of each workspace, the rows that need nothing unless they change: name and time."""
 
     async def follow(self, customer: Customer, run: Run) -> None:
         """Look at what was changed since the watermark, less the overlap.
@@ -68,10 +71,13 @@ class Following:
         feed = await self._begin(workspace)
         since = feed.watermark - OVERLAP if feed.watermark else feed.follows_from or self._clock()
         has_all, passed = True, feed.watermark
+        before = self._settled.get(workspace.key, {})
+        settled = {name: moment for name, moment in before.items() if moment >= since}
+        self._settled[workspace.key] = settled
         async for rows in incidents(
             self._sentinel, workspace, by=CHANGED, since=since, up_to=run.started_at, until=run.until
         ):
-            async for row, is_done in self._take_all(rows, customer, run):
+            async for row, is_done in self._take_all(rows, settled, customer, run):
                 has_all = has_all and is_done
                 if has_all and row.moment is not None:
                     passed = row.moment
@@ -95,7 +101,7 @@ class Following:
         async for rows in incidents(
             self._sentinel, workspace, by=CHANGED, since=since, up_to=feed.watermark, until=run.until
         ):
-            async for row, _ in self._take_all(rows, customer, run):
+            async for row, _ in self._take_all(rows, {}, customer, run):
                 since = row.moment or since
             feed = await keep(self._store, workspace, feed, partial(Feed.looking_again, at=since, on=today))
             if run.is_over():
@@ -119,10 +125,11 @@ class Following:
         return await keep(self._store, workspace, feed, begun)
 
     async def _take_all(
-        self, rows: list[Row], customer: Customer, run: Run
+        self, rows: list[Row], settled: dict[str, datetime], customer: Customer, run: Run
     ) -> AsyncIterator[tuple[Row, bool]]:
         """Yield each row, and whether it may be passed; ends early when the run's time does."""
-        listed = [row.incident for row in rows if row.incident is not None]
+        changed = [row for row in rows if not _is_in(settled, row)]
+        listed = [row.incident for row in changed if row.incident is not None]
         records = await self._store.glimpse([incident.id for incident in listed])
         follows_from = None
         if len(records) < len(listed):  # read after the records: it moves before retention removes one
@@ -132,15 +139,19 @@ class Following:
             if run.is_over():
                 return
             incident = row.incident
-            if incident is None:  # that has been told
+            if incident is None or _is_in(settled, row):  # it was told, or is not new
                 yield row, True
                 continue
+            record = records.get(incident.id.key)
             try:
-                record = records.get(incident.id.key)
-                if record is None:
+                if record is not None and self._is_settled(incident, record, customer):
+                    is_done = True
+                    if row.moment is not None:
+                        settled[row.name] = row.moment
+                elif record is None:
                     is_done = await self._take_up(incident, customer, follows_from, run)
                 else:
-                    is_done = await self._go_on(incident, record, customer, run)
+                    is_done = await self._go_on(incident, await record.read(), customer, run)
             except RecordUnreadable as error:
                 run.note_unreadable(error.incident)
                 is_done = True
@@ -172,15 +183,17 @@ class Following:
         self._tell(link, None, incident, run)
         return True
 
-    async def _go_on(self, incident: Incident, record: Glimpse, customer: Customer, run: Run) -> bool:
+    def _is_settled(self, incident: Incident, record: Glimpse, customer: Customer) -> bool:
+        """Whether nothing is to be written, as the two words of the record tell that decide."""
+        is_dated = incident.created_at is not None and incident.created_at <= self._clock()
+        needed = need_by_state(incident, _STATES.get(record.state), record.seen, customer)
+        return is_dated and needed is Need.NOTHING
+
+    async def _go_on(self, incident: Incident, link: Link | None, customer: Customer, run: Run) -> bool:
         """Store what the incident of a record needs now; say whether that is done."""
         now = self._clock()
-        is_undated = incident.created_at is None or incident.created_at > now
-        state = None if record.state not in LinkState else LinkState(record.state)
-        needed = need_by_state(incident, state, record.seen, customer)
-        if needed is Need.NOTHING and not is_undated:
-            return True
-        link = record.link()
+        if link is None:  # retention has just removed it
+            return False
         changed = followed(incident, link, customer, is_confirmed=True, now=now)
         if changed == link:
             return True
@@ -230,3 +243,7 @@ def _is_merged_since(before: Link, link: Link) -> bool:
     """Whether a link with a ticket was just seen to hang on an incident that was merged away."""
     has_ticket = link.state in {LinkState.TICKETED, LinkState.LINKED}
     return has_ticket and link.seen.state == IncidentState.MERGED != before.seen.state
+
+
+def _is_in(settled: Mapping[str, datetime], row: Row) -> bool:
+    return row.moment is not None and settled.get(row.name) == row.moment
