@@ -24,6 +24,9 @@ KINDS: Final = {
 NEW: Final = frozenset({"new", "bare", "large"})
 
 LINKED: Final = frozenset({200})
+SERVED: Final = frozenset({200, 202})
+"""Afterwards: a connection that is kept from the hostile minute may be cut; the timer does the rest."""
+
 ACCEPTED: Final = frozenset({200, 202, 422})
 """Of a new incident while the upstreams are hostile; 422 is a dead one."""
 
