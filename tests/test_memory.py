@@ -37,17 +37,22 @@ def test_what_is_free_is_given_back_a_second_later() -> None:
     assert int(done.stdout) > 30
 
 
-async def test_all_who_ask_within_a_second_share_a_turn_and_the_last_of_them_has_one_behind_him(
+@pytest.mark.slow
+def test_all_who_ask_within_a_second_share_a_turn_and_the_last_of_them_has_one_behind_him(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     turns: list[None] = []
     monkeypatch.setattr(memory, "_give_back", lambda: turns.append(None))
-    monkeypatch.setattr(memory, "_AFTER_SECONDS", 0.05)
+    monkeypatch.setattr(memory, "_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(memory, "_due", 0.0)
-    for expected in (2, 4):
+
+    async def ask() -> None:
         for _ in range(100):
             memory.give_back_soon()
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
+
+    for expected in (2, 4):
+        asyncio.run(ask())  # a loop of its own: other tests have asked in theirs
         assert len(turns) == expected
 
 
