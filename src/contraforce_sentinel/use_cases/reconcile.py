@@ -6,7 +6,7 @@ workspace. What the time of a run does not suffice for stays due, oldest first, 
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -28,6 +28,7 @@ from contraforce_sentinel.telemetry.reports import (
 )
 from contraforce_sentinel.use_cases.linking import TicketLinking
 from contraforce_sentinel.use_cases.outages import Outages
+from contraforce_sentinel.use_cases.turns import in_turn
 
 RUN_SECONDS: Final = 240.0
 """A run stops itself well before the host does (host.json: 5 minutes)."""
@@ -36,6 +37,7 @@ OVERLAP: Final = timedelta(hours=1)
 """Discovery looks again at what was created this long before the watermark: rules and lists may lag."""
 
 _CONCURRENCY: Final = 20
+_LISTS: Final = 10  # pages of incidents in memory at once; a workspace that hangs has one place of them
 DUE_PER_WORKSPACE: Final = 4 * PUTS
 _REMOVED_AT_ONCE: Final = 100
 
@@ -49,6 +51,7 @@ class _Run:
     is_first_of_the_day: bool
     outages: Outages = field(default_factory=Outages)
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENCY))
+    lists: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LISTS))
     tried: int = 0
     linked: int = 0
     discovered: int = 0
@@ -201,28 +204,30 @@ class Reconciler:
         has_all = True
         if run.is_over():
             return False
-        async for page in self._sentinel.list_incidents(workspace, since=since, until=run.until):
-            known = await self._store.known([incident.id for incident in page])
-            run.note(page)
-            for incident in page:
-                if incident.id.key in known:
-                    continue
+        pages = self._sentinel.list_incidents(workspace, since=since, until=run.until)
+        async with aclosing(in_turn(pages, run.lists)) as found_pages:
+            async for page in found_pages:
+                known = await self._store.known([incident.id for incident in page])
+                run.note(page)
+                for incident in page:
+                    if incident.id.key in known:
+                        continue
+                    if run.is_over():
+                        return False
+                    try:
+                        is_to_be_linked = await self._record(incident)
+                    except Exception as error:  # noqa: BLE001 - it is this incident's alone
+                        has_all = False
+                        report_link_failure(incident.id, error)
+                        continue
+                    if is_to_be_linked:
+                        found[incident.id.key] = incident
+                        run.discovered += 1
+                created = [incident.created_at for incident in page if incident.created_at]
+                if created and has_all:  # everything up to here is in the store now
+                    await self._store.move_watermark(workspace, min(max(created), run.started_at))
                 if run.is_over():
-                    return False
-                try:
-                    is_to_be_linked = await self._record(incident)
-                except Exception as error:  # noqa: BLE001 - it is this incident's alone
-                    has_all = False
-                    report_link_failure(incident.id, error)
-                    continue
-                if is_to_be_linked:
-                    found[incident.id.key] = incident
-                    run.discovered += 1
-            created = [incident.created_at for incident in page if incident.created_at]
-            if created and has_all:  # everything up to here is in the store now
-                await self._store.move_watermark(workspace, min(max(created), run.started_at))
-            if run.is_over():
-                break
+                    break
         return has_all
 
     async def _sees_since(self, workspace: WorkspaceId) -> datetime:
