@@ -63,7 +63,13 @@ async def make_plan(app: App, workspace: WorkspaceId, choice: Choice) -> Plan:
     exists = await app.store.exists()
     customer = app.workspaces.require(workspace)
     answers = incidents(
-        app.sentinel, workspace, by=CREATED, since=choice.since, up_to=choice.until, until=math.inf
+        app.sentinel,
+        workspace,
+        by=CREATED,
+        since=choice.since,
+        up_to=choice.until,
+        until=math.inf,
+        places=asyncio.Semaphore(),
     )
     async for rows in answers:
         listed = [row.incident for row in rows if row.incident is not None]

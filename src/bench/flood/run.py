@@ -12,7 +12,7 @@ import httpx
 
 from bench.children import Child
 from bench.flood.app import FUNCTION_KEY, MASTER_KEY, AppProcess, serve_app
-from bench.flood.deliveries import ACCEPTED, LINKED, Delivery, Mix
+from bench.flood.deliveries import ACCEPTED, LINKED, SERVED, Delivery, Mix
 from bench.flood.verdict import DELIVERIES, MOST_SECONDS, SETTLED, Answers, Measured, Sample
 from bench.lab import Say
 from contraforce_sentinel.domain.reasons import Reason
@@ -27,7 +27,7 @@ TIMER_RUNS: Final = 8
 TIMER_SECONDS: Final = 60.0
 """Of quiet, for a run of the timer to end."""
 
-QUIET_SECONDS: Final = 2.0
+QUIET_SECONDS: Final = 3.0
 """Before memory is looked at: the app gives back what is free a second after an answer."""
 
 SCHEDULE: Final = "0 0 0 1 1 *"
@@ -90,7 +90,7 @@ class Flood:
         await asyncio.sleep(QUIET_SECONDS)
         self._sample("hostile minute")
         self._mix.accepted = LINKED
-        phases["afterwards"] = await self._deliver(Mix(accepted=LINKED), max(50, deliveries // CALM_PART))
+        phases["afterwards"] = await self._deliver(Mix(accepted=SERVED), max(50, deliveries // CALM_PART))
         await self._until_the_timer_ended()
         await asyncio.sleep(QUIET_SECONDS)
         self._sample("calm afterwards")

@@ -4,6 +4,7 @@ A link to a further page is an offset into a list that moves meanwhile, and a li
 without a sign. So each answer is followed by a list of its own, from the last moment that was seen.
 """
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -14,6 +15,7 @@ from typing import Final
 from contraforce_sentinel.azure.sentinel import MOST_OF_A_LIST, Row, Sentinel
 from contraforce_sentinel.domain.incidents import WorkspaceId
 from contraforce_sentinel.telemetry.events import event
+from contraforce_sentinel.use_cases.turns import in_turn
 
 _ONE_ON: Final = timedelta(microseconds=1)
 
@@ -53,19 +55,27 @@ class _Walk:
 
 
 async def incidents(
-    sentinel: Sentinel, workspace: WorkspaceId, *, by: str, since: datetime, up_to: datetime, until: float
+    sentinel: Sentinel,
+    workspace: WorkspaceId,
+    *,
+    by: str,
+    since: datetime,
+    up_to: datetime,
+    until: float,
+    places: asyncio.Semaphore,
 ) -> AsyncGenerator[list[Row]]:
     """Yield the incidents from `since` on, oldest first, at least up to `up_to`. Raises `UpstreamError`.
 
     `by` is `CREATED` or `CHANGED` of the Sentinel adapter. What has the last moment of an answer comes again.
-    A moment outside of what was asked for is odd: its row comes without.
+    A moment outside of what was asked for is odd: its row comes without. An answer has one of the `places`
+    until the next one is asked for; a reader that may stop early closes the generator.
     """
     known: set[str] = set()
     while True:
         walk = _Walk()
         found = sentinel.list_incidents(workspace, by=by, since=since, until=until)
-        async with aclosing(found):
-            async for answer in found:
+        async with aclosing(in_turn(found, places)) as answers:
+            async for answer in answers:
                 rows = [_without_odd_moment(row, since, up_to) for row in answer.rows]
                 walk.note(rows, has_next=answer.has_next)
                 yield rows

@@ -3,7 +3,10 @@
 A row is passed when what it needs is stored. The store's `Feed` keeps how far that has come.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import Set as AbstractSet
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final
@@ -59,8 +62,7 @@ class Following:
         self._store = store
         self._lookback = lookback
         self._clock = clock
-        self._settled: dict[str, dict[str, datetime]] = {}
-        """Of the overlap of each workspace, the rows that need nothing unless they change: name and time."""
+        self._settled: dict[str, AbstractSet[int]] = {}
 
     async def follow(self, customer: Customer, run: Run) -> None:
         """Look at what was changed since the watermark, less the overlap.
@@ -71,20 +73,18 @@ class Following:
         feed = await self._begin(workspace)
         since = feed.watermark - OVERLAP if feed.watermark else feed.follows_from or self._clock()
         has_all, passed = True, feed.watermark
-        before = self._settled.get(workspace.key, {})
-        settled = {name: moment for name, moment in before.items() if moment >= since}
-        self._settled[workspace.key] = settled
-        async for rows in incidents(
-            self._sentinel, workspace, by=CHANGED, since=since, up_to=run.started_at, until=run.until
-        ):
-            async for row, is_done in self._take_all(rows, settled, customer, run):
-                has_all = has_all and is_done
-                if has_all and row.moment is not None:
-                    passed = row.moment
-            if passed is not None:
-                feed = await keep(self._store, workspace, feed, partial(Feed.passing, moment=passed))
-            if run.is_over():
-                return
+        settled = _Settled(before=self._settled.get(workspace.key, frozenset()))
+        self._settled[workspace.key] = settled.now
+        async with aclosing(self._changes(workspace, since, run.started_at, run)) as changes:
+            async for rows in changes:
+                async for row, is_done in self._take_all(rows, settled, customer, run):
+                    has_all = has_all and is_done
+                    if has_all and row.moment is not None:
+                        passed = row.moment
+                if passed is not None:
+                    feed = await keep(self._store, workspace, feed, partial(Feed.passing, moment=passed))
+                if run.is_over():
+                    return
 
     async def look_again(self, customer: Customer, run: Run) -> None:
         """Once a day, look at what was changed in the days before the watermark, in as many runs as it takes.
@@ -98,15 +98,29 @@ class Following:
         if feed.second_look_at is None and feed.second_look_on == today:
             return
         since = feed.second_look_at or feed.watermark - SECOND_LOOK
-        async for rows in incidents(
-            self._sentinel, workspace, by=CHANGED, since=since, up_to=feed.watermark, until=run.until
-        ):
-            async for row, _ in self._take_all(rows, {}, customer, run):
-                since = row.moment or since
-            feed = await keep(self._store, workspace, feed, partial(Feed.looking_again, at=since, on=today))
-            if run.is_over():
-                return
+        async with aclosing(self._changes(workspace, since, feed.watermark, run)) as changes:
+            async for rows in changes:
+                async for row, _ in self._take_all(rows, _Settled(), customer, run):
+                    since = row.moment or since
+                feed = await keep(
+                    self._store, workspace, feed, partial(Feed.looking_again, at=since, on=today)
+                )
+                if run.is_over():
+                    return
         await keep(self._store, workspace, feed, partial(Feed.looking_again, at=None, on=today))
+
+    def _changes(
+        self, workspace: WorkspaceId, since: datetime, up_to: datetime, run: Run
+    ) -> AsyncGenerator[list[Row]]:
+        return incidents(
+            self._sentinel,
+            workspace,
+            by=CHANGED,
+            since=since,
+            up_to=up_to,
+            until=run.until,
+            places=run.lists,
+        )
 
     async def _begin(self, workspace: WorkspaceId) -> Feed:
         """Return the feed; with the first look, from which creation on the workspace is followed.
@@ -125,11 +139,10 @@ class Following:
         return await keep(self._store, workspace, feed, begun)
 
     async def _take_all(
-        self, rows: list[Row], settled: dict[str, datetime], customer: Customer, run: Run
+        self, rows: list[Row], settled: "_Settled", customer: Customer, run: Run
     ) -> AsyncIterator[tuple[Row, bool]]:
         """Yield each row, and whether it may be passed; ends early when the run's time does."""
-        changed = [row for row in rows if not _is_in(settled, row)]
-        listed = [row.incident for row in changed if row.incident is not None]
+        listed = [row.incident for row in rows if row.incident is not None and not settled.has(row)]
         records = await self._store.glimpse([incident.id for incident in listed])
         follows_from = None
         if len(records) < len(listed):  # read after the records: it moves before retention removes one
@@ -139,15 +152,14 @@ class Following:
             if run.is_over():
                 return
             incident = row.incident
-            if incident is None or _is_in(settled, row):  # it was told, or is not new
+            if incident is None or settled.has(row):  # that has been told, or is not new
                 yield row, True
                 continue
             record = records.get(incident.id.key)
             try:
                 if record is not None and self._is_settled(incident, record, customer):
                     is_done = True
-                    if row.moment is not None:
-                        settled[row.name] = row.moment
+                    settled.add(row)
                 elif record is None:
                     is_done = await self._take_up(incident, customer, follows_from, run)
                 else:
@@ -245,5 +257,22 @@ def _is_merged_since(before: Link, link: Link) -> bool:
     return has_ticket and link.seen.state == IncidentState.MERGED != before.seen.state
 
 
-def _is_in(settled: Mapping[str, datetime], row: Row) -> bool:
-    return row.moment is not None and settled.get(row.name) == row.moment
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """The rows of a workspace that need nothing unless they change, of its last look and of this one.
+
+    Hashes: tens of thousands of them take little.
+    """
+
+    before: AbstractSet[int] = frozenset()
+    now: set[int] = field(default_factory=set)
+
+    def has(self, row: Row) -> bool:
+        """Whether a row is one of them; one of the last look is one of this."""
+        mark = hash((row.name, row.moment))
+        if mark in self.before:
+            self.now.add(mark)
+        return mark in self.now
+
+    def add(self, row: Row) -> None:
+        self.now.add(hash((row.name, row.moment)))

@@ -13,12 +13,14 @@ from contraforce_sentinel.telemetry.reports import report_unreadable, report_wor
 from contraforce_sentinel.use_cases.outages import Outages
 
 _CONCURRENCY: Final = 20
+_LISTS: Final = 10
 
 
 @dataclass(slots=True)
 class Run:
     """`until` is on the loop's clock.
 
+    `lists` has a place for each answer of a list that is in memory: a workspace that hangs has one of them.
     `found` are the incidents that were just read, by the keys of workspace and incident; `told` are the
     records that this process has told to be unreadable.
     """
@@ -29,6 +31,7 @@ class Run:
     told: set[str]
     outages: Outages = field(default_factory=Outages)
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENCY))
+    lists: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_LISTS))
     found: defaultdict[str, dict[str, Incident]] = field(default_factory=lambda: defaultdict(dict))
     tried: int = 0
     linked: int = 0
