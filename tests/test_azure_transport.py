@@ -159,5 +159,5 @@ async def test_a_request_may_bring_a_limit_of_its_own(sandbox: Sandbox, sent: Ht
 
 def test_the_limits_are_the_documented_ones() -> None:
     assert azure_transport.MAX_ANSWER_BYTES == 32 * 1024 * 1024
-    assert azure_transport.MAX_LIST_BYTES == 4 * 1024 * 1024
+    assert azure_transport.MAX_LIST_BYTES == 8 * 1024 * 1024
     assert azure_transport.MAX_RESOURCE_BYTES == 1024 * 1024

@@ -29,7 +29,7 @@ MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 MAX_RESOURCE_BYTES: Final = 1024 * 1024
 """Of Resource Manager, Sentinel and the identity: a hundred deliveries may wait for one each."""
 
-MAX_LIST_BYTES: Final = 4 * 1024 * 1024
+MAX_LIST_BYTES: Final = 8 * 1024 * 1024
 """Of Sentinel: a page of its incidents."""
 
 _CONNECT_SECONDS: Final = 5.0

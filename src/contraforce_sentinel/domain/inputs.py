@@ -68,9 +68,9 @@ MOST_CONTAINERS: Final = 100_000
 """Objects and lists of one document. Each takes some eighty bytes of memory, and two on the wire."""
 
 
-def has_too_many_containers(content: bytes | bytearray) -> bool:
+def has_too_many_containers(content: bytes | bytearray, most: int = MOST_CONTAINERS) -> bool:
     """Whether JSON may have more objects and lists than anybody has to say, those in its texts included."""
-    return content.count(b"[") + content.count(b"{") > MOST_CONTAINERS
+    return content.count(b"[") + content.count(b"{") > most
 
 
 def decode(content: bytes) -> str:

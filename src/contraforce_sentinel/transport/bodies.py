@@ -15,13 +15,14 @@ from typing import Final
 
 import httpx
 
-from contraforce_sentinel.domain.inputs import has_too_many_containers
+from contraforce_sentinel.domain.inputs import MOST_CONTAINERS, has_too_many_containers
 
 ACCEPTED: Final = "gzip"
 STEP_BYTES: Final = 64 * 1024
 _GZIP_NAMES: Final = frozenset({"gzip", "x-gzip"})  # https://www.rfc-editor.org/rfc/rfc9110#gzip.coding
 _GZIP_ONLY: Final = zlib.MAX_WBITS | 16
 _MOST_DIGITS: Final = 300
+_BYTES_A_CONTAINER: Final = 40
 
 
 async def read_body(response: httpx.Response, most_bytes: int) -> bytes | None:
@@ -45,7 +46,8 @@ async def read_body(response: httpx.Response, most_bytes: int) -> bytes | None:
         if gzip is not None and gzip.unused_data:  # something else follows
             return None
     is_whole = gzip is None or gzip.eof or is_empty
-    return bytes(body) if is_whole and not has_too_many_containers(body) else None
+    most = max(MOST_CONTAINERS, most_bytes // _BYTES_A_CONTAINER)
+    return bytes(body) if is_whole and not has_too_many_containers(body, most) else None
 
 
 def _decoded(gzip: "zlib._Decompress", chunk: bytes) -> Iterator[bytes]:
