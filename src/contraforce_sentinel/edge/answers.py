@@ -29,7 +29,6 @@ from contraforce_sentinel.domain.runs import TimerRun
 from contraforce_sentinel.domain.tickets import Ticket
 
 _RETRY_AFTER_SECONDS: Final = "30"
-_TICKET_FIELDS: Final = frozenset(Ticket.model_fields)
 
 RecordsOwn = NewType("RecordsOwn", str)
 """A code as a record has it: a service's word, the type of an exception, or the record's reason or state."""
@@ -70,7 +69,7 @@ def link_content(link: Link, *, already_linked: bool, now: datetime) -> dict[str
 
 def _ticket_content(ticket: Ticket) -> dict[str, object]:
     """Return a ticket without what only a later version knows of it."""
-    return ticket.model_dump(mode="json", include=_TICKET_FIELDS)
+    return ticket.model_dump(mode="json", include=set(Ticket.model_fields))
 
 
 def for_outcome(outcome: Outcome, *, now: datetime) -> Answer:
