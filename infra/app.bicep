@@ -39,7 +39,7 @@ param minimumSeverity string
 @description('NCRONTAB of the timer, UTC.')
 param reconcileSchedule string
 
-@description('First look back of discovery, in hours.')
+@description('From how long before its first run the timer follows a workspace, in hours.')
 param reconcileLookbackHours int
 
 @description('Days after which finished records are removed.')

@@ -17,6 +17,12 @@ type workspaceMapping = {
 
   @description('The customer\'s workspace in ContraForce.')
   contraforceWorkspaceId: string
+
+  @description('Incidents of this customer below it get no ticket. Without it: the parameter minimumSeverity.')
+  minimumSeverity: ('Informational' | 'Low' | 'Medium' | 'High')?
+
+  @description('As the parameter ticketUrlTemplates, for this customer alone.')
+  ticketUrlTemplates: object?
 }
 
 @description('Begins every resource\'s name.')
@@ -46,14 +52,14 @@ param contraforceClientId string
 @secure()
 param contraforceClientSecret string = ''
 
-@description('Incidents below this severity get no ticket. Give sentinel-workspace.bicep the same.')
+@description('Incidents below this severity get no ticket, where the customer has no minimum of its own. Give sentinel-workspace.bicep the same.')
 @allowed(['Informational', 'Low', 'Medium', 'High'])
 param minimumSeverity string = 'Informational'
 
 @description('When the timer looks for what is due or was missed: NCRONTAB with six fields, UTC.')
 param reconcileSchedule string = '0 */5 * * * *'
 
-@description('How far the timer\'s discovery looks back the first time, in hours.')
+@description('From how long before its first run the timer follows a workspace, in hours.')
 @minValue(1)
 @maxValue(2160)
 param reconcileLookbackHours int = 24

@@ -46,6 +46,8 @@ var linkInputs = {
         severity: '''@triggerBody()?['object']?['properties']?['severity']'''
         status: '''@triggerBody()?['object']?['properties']?['status']'''
         labels: '''@triggerBody()?['object']?['properties']?['labels']'''
+        createdTimeUtc: '''@triggerBody()?['object']?['properties']?['createdTimeUtc']'''
+        providerIncidentId: '''@triggerBody()?['object']?['properties']?['providerIncidentId']'''
       }
     }
   }

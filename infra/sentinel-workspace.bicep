@@ -18,7 +18,7 @@ param appPrincipalId string
 @description('Output playbookPrincipalId of main.bicep.')
 param playbookPrincipalId string
 
-@description('The same as minimumSeverity of main.bicep: the rule runs for this severity and above.')
+@description('The customer\'s minimum severity, or else minimumSeverity of main.bicep: the rule runs for this severity and above.')
 @allowed(['Informational', 'Low', 'Medium', 'High'])
 param minimumSeverity string = 'Informational'
 

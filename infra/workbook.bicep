@@ -18,6 +18,7 @@ var queries = [
   { name: 'dead', query: loadTextContent('queries/dead.kql') }
   { name: 'durations', query: loadTextContent('queries/durations.kql') }
   { name: 'incident-life', query: loadTextContent('queries/incident-life.kql') }
+  { name: 'merged', query: loadTextContent('queries/merged.kql') }
   { name: 'pending', query: loadTextContent('queries/pending.kql') }
   { name: 'refused-requests', query: loadTextContent('queries/refused-requests.kql') }
   { name: 'slow-upstreams', query: loadTextContent('queries/slow-upstreams.kql') }

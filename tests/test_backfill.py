@@ -11,8 +11,10 @@ from cli_process import Done, environment, interrupt, run, running, until
 from store_fixtures import spoil
 
 from contraforce_sentinel.azure.pacing import Pace
-from contraforce_sentinel.domain.incidents import IncidentId
+from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link
+from contraforce_sentinel.domain.reasons import Reason
+from contraforce_sentinel.domain.runs import Feed
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from sandbox import LoggedRequest, Sandbox, SandboxIncident, SentinelLimits, faults
 
@@ -115,6 +117,8 @@ async def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(customer: C
             {"status": "to link", "reason": None, "count": 80},
         ],
         "toLink": 80,
+        "timerTakesUp": 0,
+        "leftOut": 0,
         "estimatedSeconds": 303.0,
     }
     text = await run("backfill", *YEAR, "--dry-run", env=customer.env, warm=True)
@@ -123,6 +127,63 @@ async def test_a_dry_run_writes_nothing_and_tells_what_would_be_done(customer: C
     )
     assert {request.method for request in customer.sandbox.log.all} == {"GET"}
     assert not customer.store.exists()
+
+
+async def test_a_dry_run_tells_what_is_the_timers_and_what_only_a_run_does(customer: Customer) -> None:
+    """The timer has followed the workspace for two days; a minimum severity was lowered since."""
+    now = datetime.now(UTC)
+    ages = {"followed": 1, "older": 3, "skipped": 20, "skipped long ago": 30}
+    incident = {
+        name: customer.workspace.add_incident(created=now - timedelta(days=days), severity="High")
+        for name, days in ages.items()
+    }
+    for _ in range(2):
+        customer.workspace.add_incident(created=now - timedelta(days=1), severity="Low")
+    incident["skipped"].touch(at=now - timedelta(hours=1))
+    store = SqliteLinkStore(customer.store)
+    feed = await store.save_feed(
+        WorkspaceId.parse(customer.workspace.arm_id),
+        Feed(follows_from=now - timedelta(days=2), watermark=now - timedelta(minutes=2)),
+    )
+    assert feed is not None
+    for name in ("skipped", "skipped long ago"):
+        arm_id = IncidentId.parse(incident[name].arm_id)
+        link = Link(incident_id=arm_id, created_at=now, updated_at=now)
+        await store.insert(link.skipped(Reason.BELOW_MINIMUM_SEVERITY, now=now))
+    await store.close()
+
+    chosen = (*YEAR, "--severity", "High", "--dry-run")
+    done = await run("backfill", *chosen, "--json", env=customer.env, warm=True)
+
+    assert (done.json["toLink"], done.json["timerTakesUp"], done.json["leftOut"]) == (4, 2, 2)
+    text = await run("backfill", *chosen, env=customer.env, warm=True)
+    assert [line.split() for line in text.out.splitlines()[:2]] == [
+        ["state", "reason", "incidents"],
+        ["to", "link", "4"],
+    ]
+    assert text.out.splitlines()[2:] == [
+        "Of the 4 to link, 2 are the timer's, too, within a day; 2 are left to a run of this command.",
+        "Left out because of --severity or --status: 2.",
+        "Nothing was written. A run will take about 4 s: at a second each.",
+    ]
+
+
+async def test_a_dry_run_tells_what_a_run_leaves_as_it_is(customer: Customer) -> None:
+    (dead,) = customer.add(1)
+    customer.workspace.add_incident(status="Closed")
+    customer.sandbox.faults.plan("contraforce.link", faults.problem(400, problem_code="VALIDATION_ERROR"))
+    await run("link", dead.arm_id, env=customer.env, warm=True)
+    text = await run("backfill", *YEAR, "--dry-run", env=customer.env, warm=True)
+    assert [line.split() for line in text.out.splitlines()[1:4]] == [
+        ["dead", "before", "this", "run", "1"],
+        ["skipped", "closed", "1"],
+        ["to", "link", "0"],
+    ]
+    assert text.out.splitlines()[4:] == [
+        "A run leaves the rest as it is.",
+        "What is dead, replay brings back.",
+        "Nothing was written. There is nothing to do.",
+    ]
 
 
 async def test_a_dry_run_of_a_few_incidents_tells_a_time_too(customer: Customer) -> None:

@@ -21,7 +21,9 @@ from contraforce_sentinel import VERSION
 from contraforce_sentinel.domain.errors import Upstream, UpstreamNotFound
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.links import Link
-from contraforce_sentinel.domain.records import LinkState
+from contraforce_sentinel.domain.records import Cause, LinkState, Sighting
+from contraforce_sentinel.domain.runs import TimerRun
+from contraforce_sentinel.domain.tickets import Ticket
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from operators_tool.commandline import State
 from operators_tool.exits import MEANINGS
@@ -40,6 +42,18 @@ RECORD: dict[str, Any] = {
     "contraforceRequestId": str | None,
     "code": str | None,
     "requestedTicketId": str | None,
+    "requestedWorkspaceId": str | None,
+    "ticketWorkspaceId": str | None,
+    "earlierTickets": list,
+    "mayHaveTicket": bool,
+    "wasDead": dict | None,
+    "incidentState": str | None,
+    "incidentStateSince": str | None,
+    "incidentCreatedAt": str | None,
+    "providerIncidentId": str | None,
+    "firstSeenAt": str | None,
+    "firstSeenBy": str | None,
+    "linkedAt": str | None,
     "attempts": int,
     "createdAt": str,
     "updatedAt": str,
@@ -88,6 +102,14 @@ class Shell:
         )
         await store.close()
 
+    async def change(self, incident: SandboxIncident, changes: dict[str, Any]) -> None:
+        """Make an incident's record another one."""
+        store = SqliteLinkStore(self.directory / "links.db")
+        found = await store.get(IncidentId.parse(incident.arm_id))
+        assert found is not None
+        await store.replace(found.model_copy(update=changes))
+        await store.close()
+
     async def spoil(self, incident: SandboxIncident) -> None:
         """Make an incident's record unreadable."""
         store = SqliteLinkStore(self.directory / "links.db")
@@ -118,6 +140,11 @@ class Shell:
 @pytest_asyncio.fixture
 async def shell(sandbox: Sandbox, tmp_path: Path) -> AsyncIterator[Shell]:
     yield Shell(sandbox, tmp_path)
+
+
+def facts(shown: str) -> dict[str, str]:
+    """Return what `show` says above the history, by the names it has there."""
+    return {line[:11].strip(): line[11:] for line in shown.partition("\n\n")[0].splitlines()}
 
 
 def assert_shape(found: dict[str, Any], shape: dict[str, Any]) -> None:
@@ -283,6 +310,36 @@ class TestLinkAndShow:
         assert re.search(rf"^next +{replay}$", done.out, re.MULTILINE)
         assert (await shell.link(incident)).code == 1
 
+    async def test_what_was_followed_is_shown(self, shell: Shell) -> None:
+        incident = shell.contoso.add_incident(provider="Microsoft XDR")
+        await shell.link(incident)
+        before = (await shell.run("show", incident.arm_id)).out
+        assert facts(before)["was last"].startswith("open since 20")
+        assert facts(before)["first seen"].endswith("Z by operator")
+        assert facts(before)["given by"] == f"ContraForce workspace {shell.contoso.contraforce_id}"
+        assert facts(before)["provider's"] == incident.properties()["providerIncidentId"]
+        assert {"created", "linked", "recorded"} <= facts(before).keys()
+        assert not {"look at", "earlier", "was dead", "asked for"} & facts(before).keys()
+
+        now = datetime.now(UTC)
+        earlier = Ticket(system="Jira", number="SEC-1")
+        merged = {"seen": Sighting(state="merged", since=now), "earlier_tickets": (earlier,)}
+        await shell.change(incident, merged)
+        after = facts((await shell.run("show", incident.arm_id)).out)
+        assert after["was last"].startswith("merged since 20")
+        assert "merged into another one; ticket and comment stayed behind" in after["look at"]
+        assert after["earlier"] == "Jira SEC-1"
+
+    async def test_a_ticket_that_nobody_knows_and_what_was_dead_are_shown(self, shell: Shell) -> None:
+        incident = shell.contoso.add_incident()
+        shell.sandbox.faults.plan("contraforce.link", faults.reset("after"), times=None)
+        assert (await shell.link(incident)).code == 3
+        cause = Cause(reason="not-ingested-yet", code="NOT_FOUND")
+        await shell.change(incident, {"state": LinkState.SKIPPED, "was_dead": cause, "next_try_at": None})
+        shown = facts((await shell.run("show", incident.arm_id)).out)
+        assert shown["look at"].endswith("there may be a ticket that nobody knows")
+        assert shown["was dead"] == "not-ingested-yet (NOT_FOUND)"
+
     async def test_an_incident_nobody_told_of_is_exit_code_1_and_makes_no_link_store(
         self, shell: Shell
     ) -> None:
@@ -330,6 +387,14 @@ class TestStatusAndReplay:
         assert [row["dead"] for row in found["workspaces"]] == [1, 0]
         of_one = await shell.run("status", "--workspace", "law-fabrikam", "--json")
         assert [row["workspace"] for row in of_one.json["workspaces"]] == [shell.fabrikam.arm_id]
+
+    async def test_status_tells_what_the_timer_left_to_backfill(self, shell: Shell) -> None:
+        now = datetime.now(UTC)
+        store = SqliteLinkStore(shell.directory / "links.db")
+        await store.save_run(TimerRun(started_at=now, finished_at=now, left_to_backfill=7))
+        await store.close()
+        assert "discovered 0, left to backfill 7, failed" in (await shell.run("status")).out
+        assert (await shell.run("status", "--json")).json["lastTimerRun"]["leftToBackfill"] == 7
 
     async def test_status_lists_the_links_in_a_state_one_line_each(self, shell: Shell) -> None:
         incidents = [shell.contoso.add_incident() for _ in range(3)]

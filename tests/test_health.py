@@ -158,7 +158,8 @@ async def test_status_says_everything(app: App) -> None:
     await app.reconcile()
     status = (await app.status()).json
     assert (status["dead"], status["unreadable"], status["oldestDueSeconds"]) == (1, 0, None)
-    assert set(status["lastTimerRun"]) == {"finishedAt", "tried", "linked", "discovered", "failedWorkspaces"}
+    counted = {"tried", "linked", "discovered", "leftToBackfill", "failedWorkspaces"}
+    assert set(status["lastTimerRun"]) == {"finishedAt", *counted}
 
 
 async def test_status_names_every_refused_setting_and_what_is_wrong_with_it(

@@ -4,6 +4,8 @@ import copy
 import json
 import re
 import string
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +38,34 @@ ARM_ID = f"{INCIDENTS}/{NAME}"
 MARKER = "pLaNtEd-42xyz"
 
 SCHEDULED_RULE = "01-trigger-created-scheduled-rule.json"
+_SCHEDULED = Incident(
+    IncidentId(WORKSPACE, "3f1d9a52-7c0e-4b1b-9d5f-6a2f0e8c7b11"),
+    "3177",
+    "Medium",
+    "New",
+    created_at=datetime(2026, 10, 9, 2, 14, 7, 445566, UTC),
+    provider_id="3177",
+)
 TRIGGERS = {
-    SCHEDULED_RULE: Incident(
-        IncidentId(WORKSPACE, "3f1d9a52-7c0e-4b1b-9d5f-6a2f0e8c7b11"), "3177", "Medium", "New"
-    ),
+    SCHEDULED_RULE: _SCHEDULED,
     "02-trigger-created-microsoft-xdr.json": Incident(
-        IncidentId(WORKSPACE, "a4c0e7d1-18b2-4f7a-8c35-92d7b1f0e622"), "3204", "High", "New"
+        IncidentId(WORKSPACE, "a4c0e7d1-18b2-4f7a-8c35-92d7b1f0e622"),
+        "3204",
+        "High",
+        "New",
+        created_at=datetime(2026, 10, 11, 9, 31, 5, 100_000, UTC),
+        provider_id="48211",
     ),
-    "03-trigger-updated-closed-by-user.json": Incident(
-        IncidentId(WORKSPACE, "3f1d9a52-7c0e-4b1b-9d5f-6a2f0e8c7b11"),
-        "3177",
-        "Medium",
-        "Closed",
-        frozenset({"ContraForce"}),
+    "03-trigger-updated-closed-by-user.json": replace(
+        _SCHEDULED, status="Closed", labels=frozenset({"ContraForce"})
     ),
     "06-trigger-created-manual-empty.json": Incident(
-        IncidentId(WORKSPACE, "b5d1f8e2-29c3-4a8b-9d46-a3e8c2f1d733"), "9", "Informational", "New"
+        IncidentId(WORKSPACE, "b5d1f8e2-29c3-4a8b-9d46-a3e8c2f1d733"),
+        "9",
+        "Informational",
+        "New",
+        created_at=datetime(2026, 10, 12, 12, tzinfo=UTC),
+        provider_id="9",
     ),
 }
 
@@ -182,6 +196,51 @@ def test_a_missing_description_is_no_obstacle() -> None:
     del document["object"]["properties"]["description"]
 
     assert parse(document).incident == TRIGGERS[SCHEDULED_RULE]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026-10-09T02:14:07.4455667Z", datetime(2026, 10, 9, 2, 14, 7, 445566, UTC)),
+        ("2026-10-09T04:14:07+02:00", datetime(2026, 10, 9, 2, 14, 7, tzinfo=UTC)),
+        ("2026-10-09T02:14:07", datetime(2026, 10, 9, 2, 14, 7, tzinfo=UTC)),
+    ],
+)
+def test_a_body_may_say_when_the_incident_was_created(text: str, expected: datetime) -> None:
+    document = trigger()
+    document["object"]["properties"]["createdTimeUtc"] = text
+
+    incident = parse(document).incident
+    assert incident is not None
+    assert incident.created_at == expected
+
+
+NEITHER: list[Any] = [None, "", 7.5, True, -1, [], {}, ["x"]]
+NO_DATES = [*NEITHER, "soon", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"]
+NO_NUMBERS = [*NEITHER, 10**1000, "x" * 129, "two\nlines"]
+
+
+@pytest.mark.parametrize("odd", NO_DATES, ids=repr)
+def test_an_odd_time_of_creation_costs_a_body_nothing(odd: Any) -> None:
+    document = trigger()
+    document["object"]["properties"]["createdTimeUtc"] = odd
+
+    assert parse(document).incident == replace(_SCHEDULED, created_at=None)
+
+
+@pytest.mark.parametrize("odd", NO_NUMBERS, ids=lambda odd: json.dumps(odd)[:20])
+def test_an_odd_number_of_the_provider_costs_a_body_nothing(odd: Any) -> None:
+    document = trigger()
+    document["object"]["properties"]["providerIncidentId"] = odd
+
+    assert parse(document).incident == replace(_SCHEDULED, provider_id="")
+
+
+def test_a_providers_number_may_be_a_number() -> None:
+    document = trigger()
+    document["object"]["properties"]["providerIncidentId"] = 48211
+
+    assert parse(document).incident == replace(_SCHEDULED, provider_id="48211")
 
 
 @pytest.mark.parametrize("how", ["missing", "null"])
@@ -715,6 +774,7 @@ KNOWN_KEYS = st.sampled_from(
         *("object", "Object", "OBJECT", "incidentArmId", "workspaceInfo", "WORKSPACEINFO", "ticketId"),
         *("TicketID", "id", "ID", "name", "properties", "labels", "labelName", "incidentNumber", "severity"),
         *("status", "workspaceId", "SubscriptionId", "ResourceGroupName", "WorkspaceName"),
+        *("createdTimeUtc", "CreatedTimeUTC", "providerIncidentId"),
     ]
 )
 

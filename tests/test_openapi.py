@@ -141,6 +141,7 @@ BODIES: Final[list[Any]] = [
         incidentNumber=3177, severity="Medium", status="New", labels=["one", {"labelName": "two"}]
     ),
     with_properties(incidentNumber="3177", severity=None, status=None, labels=None),
+    with_properties(createdTimeUtc=[7], providerIncidentId={"odd": True}),
     with_properties(incidentNumber="31.77"),
     with_properties(incidentNumber=-1),
     with_properties(incidentNumber=10**18),

@@ -1,4 +1,4 @@
-"""The promises (a), (b), (d), (e) and (f) of the README, each on real parts."""
+"""The promises (a), (b), (d), (e), (f) and (g) of the README, each on real parts."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -220,3 +221,35 @@ async def test_promise_f_a_body_that_names_two_customers_is_refused(
     mixed.append({**body, "incidentArmId": foreign["object"]["id"]})
     assert [(await app.post(one)).status for one in mixed] == [400] * 3
     assert app.sandbox.log.count("contraforce.link") == 0
+
+
+@pytest.mark.usefixtures("no_backoff")
+async def test_promise_g_what_reached_its_customers_minimum_is_taken_up_one_run_later(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two customers with a minimum of their own; nobody delivers anything."""
+    choosy, other = app.workspace, app.sandbox.add_workspace(name="law-b")
+    customers = json.loads(app.sandbox.environment()["WORKSPACES"])
+    for customer in customers:
+        is_choosy = customer["workspace"].lower() == choosy.arm_id.lower()
+        customer["minimumSeverity"] = "High" if is_choosy else "Low"
+    monkeypatch.setenv("WORKSPACES", json.dumps(customers))
+    raised, reopened = choosy.add_incident(severity="Medium"), choosy.add_incident(severity="High")
+    reopened.close()
+    await app.reconcile()
+    raised.set_severity("High")
+    reopened.reopen()
+    late = choosy.add_incident(severity="High", created=datetime.now(UTC) - timedelta(hours=20))
+    late.touch()
+    theirs = other.add_incident(severity="Low")
+    low = choosy.add_incident(severity="Low")
+    old = choosy.add_incident(severity="High", created=datetime.now(UTC) - timedelta(days=3))
+    old.touch()
+
+    await app.reconcile()
+
+    taken_up = (raised, reopened, late, theirs)
+    assert [len(incident.comments) for incident in taken_up] == [1] * 4
+    assert [len(incident.comments) for incident in (low, old)] == [0, 0]
+    assert app.sandbox.log.count("contraforce.link") == 4
+    assert (await app.status()).json["lastTimerRun"]["leftToBackfill"] == 1

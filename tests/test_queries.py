@@ -82,6 +82,54 @@ def asked_for(query: Query) -> set[str]:
     return found
 
 
+LAST = re.compile(r'Name startswith "link\."(?P<before>[^;]*?)\barg_max\((?P<after>[^;]*)')
+"""A statement that takes the last event of an incident, in two halves."""
+
+
+def last_states(query: Query) -> list[tuple[str, str]]:
+    """Return the statements of a query that ask for the last state of incidents."""
+    return [(before, after) for before, after in LAST.findall(query.code) if "request.refused" not in before]
+
+
+def goes_by_state(before: str, after: str) -> bool:
+    """Whether a statement looks at events that tell a state alone, and then at the state, not at the name."""
+    is_of_states = "isnotempty(outcome)" in before and after.startswith("TimeGenerated, outcome")
+    return is_of_states and not re.search(r"\bName\b", after)
+
+
+def test_the_last_state_of_an_incident_is_what_its_last_event_says_whatever_that_is_called() -> None:
+    """Of a linked incident that was merged away the last event is `link.merged`: it counts as linked."""
+    found = [(query.place, *statement) for query in QUERIES for statement in last_states(query)]
+    assert len(found) >= 7
+    assert [place for place, before, after in found if not goes_by_state(before, after)] == []
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "summarize arg_max(TimeGenerated, Name) by incident",
+        "summarize arg_max(TimeGenerated, outcome) by incident",
+        "where isnotempty(outcome) | summarize arg_max(TimeGenerated, Name) by incident",
+        'where isnotempty(outcome) | summarize arg_max(TimeGenerated, outcome, Name) | where Name == "x"',
+    ],
+)
+def test_a_query_that_takes_the_name_of_the_last_event_for_the_state_is_found(rest: str) -> None:
+    (statement,) = last_states(Query("planted", f'AppEvents | where Name startswith "link." | {rest}'))
+    assert not goes_by_state(*statement)
+
+
+def test_what_became_of_an_incident_after_its_link_is_told_where_somebody_looks() -> None:
+    asked = {query.place: asked_for(query) for query in QUERIES}
+    assert {place for place, names in asked.items() if names == {"link.merged"}} == {
+        "infra/queries/merged.kql",
+        "workbook: /merged",
+    }
+    assert asked["workbook: /revived"] == {"link.revived"}
+    (life,) = (query for query in QUERIES if query.place == "infra/queries/incident-life.kql")
+    assert {"was", "may_have_linked"} <= life.dimensions
+    assert {"link.merged", "link.revived"} <= asked[life.place]
+
+
 FILES = sorted((ROOT / "infra" / "queries").glob("*.kql"))
 
 

@@ -4,11 +4,12 @@ import shlex
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
 from rich.console import Console
 
 from contraforce_sentinel.bootstrap import App
-from contraforce_sentinel.domain.incidents import WorkspaceId
+from contraforce_sentinel.domain.incidents import IncidentState, WorkspaceId
 from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason, explanation
 from contraforce_sentinel.domain.records import LinkState
@@ -76,8 +77,8 @@ def show_overview(console: Console, found: dict[str, Any]) -> None:
     finished = moment(datetime.fromisoformat(run["finishedAt"]))
     console.print(
         f"Timer: last run ended {finished}, tried {run['tried']}, linked {run['linked']},"
-        f" discovered {run['discovered']}, failed workspaces {run['failedWorkspaces']},"
-        f" unreadable records {found['unreadable']}."
+        f" discovered {run['discovered']}, left to backfill {run['leftToBackfill']},"
+        f" failed workspaces {run['failedWorkspaces']}, unreadable records {found['unreadable']}."
     )
 
 
@@ -118,20 +119,20 @@ def show_links(console: Console, links: Iterable[Link]) -> None:
 
 def show_record(console: Console, link: Link) -> None:
     """Print everything that is known of a link, its history last."""
-    ticket = link.ticket
     facts = (
         ("incident", f"{link.incident_number or '?'} in {link.incident_id.workspace.name}"),
         ("arm id", link.incident_id.arm_id),
+        *_incident_facts(link),
         ("state", link.state),
         ("reason", _why(link)),
         ("fields", ", ".join(link.fields)),
-        ("ticket", f"{ticket.system} {ticket.number}" if ticket else ""),
-        ("title", ticket.title or "" if ticket else ""),
-        ("asked for", link.requested_ticket_id or ""),
+        *_ticket_facts(link),
         ("attempts", str(link.attempts)),
         ("next try", moment(link.next_try_at)),
         ("request id", link.request_id or ""),
+        ("first seen", _joined(moment(link.first_seen_at), "by", link.first_seen_by)),
         ("recorded", moment(link.created_at)),
+        ("linked", moment(link.linked_at)),
         ("changed", moment(link.updated_at)),
         *_explained(link),
     )
@@ -151,6 +152,43 @@ def show_record(console: Console, link: Link) -> None:
             for step in link.history
         )
         show_table(console, ("from", "until", "times", "state", "reason"), rows)
+
+
+def _incident_facts(link: Link) -> Iterable[tuple[str, str]]:
+    """Say what the incident was when last looked at."""
+    seen = link.seen
+    number = seen.provider_incident_id or ""
+    yield "provider's", number if number != link.incident_number else ""
+    yield "created", moment(seen.created_at)
+    yield "was last", _joined(seen.state or "", "since", moment(seen.since))
+    if link.ticket is not None and seen.state == IncidentState.MERGED:
+        yield "look at", "the incident was merged into another one; ticket and comment stayed behind"
+
+
+def _ticket_facts(link: Link) -> Iterable[tuple[str, str]]:
+    """Say which ticket it is, and which others there are or may be."""
+    ticket, dead = link.ticket, link.was_dead
+    if ticket is not None:
+        yield "ticket", f"{ticket.system} {ticket.number}"
+        yield "title", ticket.title or ""
+        yield "given by", _of_workspace(link.ticket_workspace_id)
+    yield (
+        "asked for",
+        _joined(link.requested_ticket_id or "", "of", _of_workspace(link.requested_workspace_id)),
+    )
+    yield "earlier", ", ".join(f"{one.system} {one.number}" for one in link.earlier_tickets)
+    if link.answer_lost and ticket is None:
+        yield "look at", "an answer of ContraForce was lost: there may be a ticket that nobody knows"
+    if dead is not None:
+        yield "was dead", f"{dead.reason or ''}{f' ({dead.code})' if dead.code else ''}"
+
+
+def _of_workspace(workspace_id: UUID | None) -> str:
+    return f"ContraForce workspace {workspace_id}" if workspace_id else ""
+
+
+def _joined(text: str, word: str, more: str | None) -> str:
+    return f"{text} {word} {more}" if text and more else text
 
 
 def _explained(link: Link) -> Iterable[tuple[str, str]]:

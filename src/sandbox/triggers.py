@@ -50,6 +50,7 @@ def full(incident: SandboxIncident, event: Literal["Create", "Update"]) -> JsonO
 
 def trimmed(incident: SandboxIncident) -> JsonObject:
     """Only what the product needs."""
+    found = properties(incident)
     return {
         "workspaceInfo": _workspace_info(incident.workspace),
         "workspaceId": incident.workspace.customer_id,
@@ -61,6 +62,8 @@ def trimmed(incident: SandboxIncident) -> JsonObject:
                 "severity": incident.severity,
                 "status": incident.status,
                 "labels": _labels(incident),
+                "createdTimeUtc": found["createdTimeUtc"],
+                "providerIncidentId": found["providerIncidentId"],
             },
         },
     }

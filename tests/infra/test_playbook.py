@@ -67,7 +67,7 @@ def test_no_content_of_the_incident_leaves_the_playbook() -> None:
     names = set(re.findall(r"'(\w+)'", sent))
     assert names == {
         "object", "id", "name", "properties", "incidentNumber", "severity", "status", "labels",
-        "workspaceInfo", "workspaceId",
+        "createdTimeUtc", "providerIncidentId", "workspaceInfo", "workspaceId",
     }  # fmt: skip
 
 

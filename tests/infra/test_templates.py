@@ -117,6 +117,14 @@ def test_the_mapping_of_workspaces_has_the_keys_of_the_code() -> None:
     )
     assert declared is not None
     assert re.findall(r"^  (\w+): string$", declared[1], re.MULTILINE) == list(sample[0])
+    names = [field.alias or name for name, field in Customer.model_fields.items()]
+    assert re.findall(r"^  (\w+): ", declared[1], re.MULTILINE) == names
+    optional = [
+        field.alias or name for name, field in Customer.model_fields.items() if not field.is_required()
+    ]
+    assert re.findall(r"^  (\w+): .+\?$", declared[1], re.MULTILINE) == optional
+    severities = " | ".join(f"'{severity.name.capitalize()}'" for severity in sorted(Severity))
+    assert f"minimumSeverity: ({severities})?" in declared[1]
 
 
 def test_one_severity_holds_for_app_and_rule() -> None:

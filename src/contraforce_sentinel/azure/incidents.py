@@ -3,7 +3,7 @@
 https://learn.microsoft.com/rest/api/securityinsights/incidents/get
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -17,10 +17,9 @@ from contraforce_sentinel.domain.incidents import (
     WorkspaceId,
     is_incident_name,
 )
+from contraforce_sentinel.domain.inputs import read_moment
 
 API_VERSION: Final = "2025-09-01"
-_NO_YEARS: Final = frozenset({1, 9999})
-"""Of the first and the last day that .NET knows: they stand for no date at all."""
 
 
 def read_incident(incident_id: IncidentId, document: object) -> Incident:
@@ -46,9 +45,9 @@ def read_incident(incident_id: IncidentId, document: object) -> Incident:
     )
 
 
-def read_moment(document: object, field: str) -> datetime | None:
+def moment_of(document: object, field: str) -> datetime | None:
     """Read one moment of an incident of a list, whatever else it lacks."""
-    return _moment(_object(_object(document).get("properties")).get(field))
+    return read_moment(_object(_object(document).get("properties")).get(field))
 
 
 def read_listed(workspace_id: WorkspaceId, document: object) -> Incident:
@@ -57,16 +56,6 @@ def read_listed(workspace_id: WorkspaceId, document: object) -> Incident:
     if not isinstance(name, str) or not is_incident_name(name):
         raise UpstreamMalformed("an incident without a name", upstream=Upstream.SENTINEL)
     return read_incident(IncidentId(workspace_id, name), document)
-
-
-def _moment(value: Any) -> datetime | None:
-    """Read a date of any form, UTC where it says no zone; None for whatever is no date."""
-    try:
-        found = datetime.fromisoformat(value)
-        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return None if found.year in _NO_YEARS else found
 
 
 def _text(value: Any) -> str:
@@ -87,7 +76,7 @@ def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-type _Moment = Annotated[datetime | None, BeforeValidator(_moment)]
+type _Moment = Annotated[datetime | None, BeforeValidator(read_moment)]
 type _Text = Annotated[str, BeforeValidator(_text)]
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
-from contraforce_sentinel.azure.incidents import API_VERSION, read_incident, read_listed, read_moment
+from contraforce_sentinel.azure.incidents import API_VERSION, moment_of, read_incident, read_listed
 from contraforce_sentinel.azure.lists import Page, pages
 from contraforce_sentinel.azure.pacing import Pace
 from contraforce_sentinel.azure.resource_manager import ResourceManager
@@ -118,7 +118,7 @@ class Sentinel:
         except Exception as error:  # noqa: BLE001 - it is this incident's alone
             self._tell(f"{workspace_id.key} {name}"[:MAX_ARM_ID_LENGTH], error)
         if incident is None:
-            return Row(str(name), read_moment(document, by), None)
+            return Row(str(name), moment_of(document, by), None)
         return Row(incident.id.name, incident.created_at if by == CREATED else incident.changed_at, incident)
 
     def _tell(self, place: str, error: Exception) -> None:

@@ -1,4 +1,4 @@
-"""What comes from outside, bodies and settings: bytes to text, and what is wrong with it in our own words.
+"""What comes from outside: bytes to text, texts to moments, and what is wrong with it in our own words.
 
 No text of this module repeats any of its input.
 """
@@ -6,6 +6,7 @@ No text of this module repeats any of its input.
 import codecs
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from pydantic_core import ErrorDetails
@@ -33,6 +34,19 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "extra_forbidden": "has a field that is not known",
 }
 """By pydantic's error types: its own messages, and the names of its types, are for programmers."""
+
+_NO_YEARS: Final = frozenset({1, 9999})
+"""Of the first and the last day that .NET knows: they stand for no date at all."""
+
+
+def read_moment(value: Any) -> datetime | None:
+    """Read a date of any form, UTC where it says no zone; None for whatever is no date."""
+    try:
+        found = datetime.fromisoformat(value)
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if found.year in _NO_YEARS else found
 
 
 def sentence(error: ErrorDetails) -> str:

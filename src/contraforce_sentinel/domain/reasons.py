@@ -209,9 +209,9 @@ REASONS: Final[Mapping[Reason, Explanation]] = {
         "incident-life.kql",
     ),
     Reason.REDIRECTED: Explanation("The incident was merged into another one.", Who.NOBODY),
-    Reason.CLOSED: Explanation("The incident was closed before it was linked.", Who.NOBODY),
+    Reason.CLOSED: Explanation("The incident is closed; reopened, its link goes on.", Who.NOBODY),
     Reason.BELOW_MINIMUM_SEVERITY: Explanation(
-        "The incident's severity is below MINIMUM_SEVERITY.", Who.NOBODY
+        "The incident's severity is below the customer's minimum; raised, its link goes on.", Who.NOBODY
     ),
     Reason.REPLAYED: Explanation("A person brought the dead link back; it is tried again now.", Who.NOBODY),
     Reason.IN_PROGRESS: Explanation("A worker has the incident at this moment.", Who.NOBODY, _SHOW),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final, NewType
+from uuid import UUID
 
 from contraforce_sentinel import VERSION
 from contraforce_sentinel.domain.comments import comment_id
@@ -25,6 +26,7 @@ from contraforce_sentinel.domain.links import Link, Outcome
 from contraforce_sentinel.domain.reasons import Code, Reason
 from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.domain.runs import TimerRun
+from contraforce_sentinel.domain.tickets import Ticket
 
 _RETRY_AFTER_SECONDS: Final = "30"
 
@@ -56,13 +58,18 @@ def link_content(link: Link, *, already_linked: bool, now: datetime) -> dict[str
             "armId": link.incident_id.arm_id,
             "number": int(number) if (number := link.incident_number or "").isdecimal() else None,
         },
-        "ticket": link.ticket.model_dump(mode="json") if link.ticket else None,
+        "ticket": _ticket_content(link.ticket) if link.ticket else None,
         "commentId": str(comment_id(link.incident_id)) if link.state is LinkState.LINKED else None,
         "alreadyLinked": already_linked,
         "reason": Reason.IN_PROGRESS if waiting and link.is_busy(now) else link.reason,
-        "retryAt": link.next_try_at.isoformat() if link.next_try_at else None,
+        "retryAt": _time(link.next_try_at),
         "contraforceRequestId": link.request_id,
     }
+
+
+def _ticket_content(ticket: Ticket) -> dict[str, object]:
+    """Return a ticket without what only a later version knows of it."""
+    return ticket.model_dump(mode="json", include=set(Ticket.model_fields))
 
 
 def for_outcome(outcome: Outcome, *, now: datetime) -> Answer:
@@ -84,16 +91,44 @@ def for_outcome(outcome: Outcome, *, now: datetime) -> Answer:
 
 
 def for_record(link: Link, *, now: datetime) -> Answer:
-    """Answer a question for a record: the same body, with the record's own state and history."""
+    """Answer a question for a record: the same body, and what the record alone knows."""
     content = link_content(link, already_linked=link.state is LinkState.LINKED, now=now) | {
         "status": link.state,
         "code": link.code,
         "requestedTicketId": link.requested_ticket_id,
+        **_followed_content(link),
         "attempts": link.attempts,
         "createdAt": link.created_at.isoformat(),
         "updatedAt": link.updated_at.isoformat(),
     }
     return Answer(HTTPStatus.OK, content)
+
+
+def _followed_content(link: Link) -> dict[str, object]:
+    """Return what a record says of its incident, and of its tickets, over time."""
+    seen, dead = link.seen, link.was_dead
+    return {
+        "requestedWorkspaceId": _text(link.requested_workspace_id),
+        "ticketWorkspaceId": _text(link.ticket_workspace_id),
+        "earlierTickets": [_ticket_content(ticket) for ticket in link.earlier_tickets],
+        "mayHaveTicket": link.answer_lost and link.ticket is None,
+        "wasDead": {"reason": dead.reason, "code": dead.code, "fields": list(dead.fields)} if dead else None,
+        "incidentState": seen.state,
+        "incidentStateSince": _time(seen.since),
+        "incidentCreatedAt": _time(seen.created_at),
+        "providerIncidentId": seen.provider_incident_id or None,
+        "firstSeenAt": _time(link.first_seen_at),
+        "firstSeenBy": link.first_seen_by,
+        "linkedAt": _time(link.linked_at),
+    }
+
+
+def _text(value: UUID | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +198,7 @@ def timer_content(run: TimerRun | None, *, now: datetime) -> dict[str, object]:
             "tried": run.tried,
             "linked": run.linked,
             "discovered": run.discovered,
+            "leftToBackfill": run.left_to_backfill,
             "failedWorkspaces": run.failed_workspaces,
         },
         "oldestDueSeconds": None if oldest is None else max(0, round((now - oldest).total_seconds())),

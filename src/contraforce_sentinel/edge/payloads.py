@@ -7,6 +7,7 @@ text of its input.
 
 import re
 import unicodedata
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, ValidationError, model_validator
@@ -18,6 +19,7 @@ from contraforce_sentinel.domain.inputs import (
     MOST_CONTAINERS,
     decode,
     has_too_many_containers,
+    read_moment,
     sentence,
 )
 from contraforce_sentinel.domain.tickets import MAX_ID_LENGTH, clean_id
@@ -109,6 +111,13 @@ def _ticket_id(value: Any) -> Any:
     return ticket_id
 
 
+def _provider_id(value: Any) -> str:
+    """Nothing where it is odd: it decides nothing."""
+    found = _digits(value)
+    is_usable = isinstance(found, str) and len(found) <= MAX_ID_LENGTH and found.isprintable()
+    return found if is_usable else ""
+
+
 def _same(first: str | None, second: str | None) -> bool:
     """Compare two ids without case; an absent one contradicts nothing."""
     return not first or not second or caseless(first) == caseless(second)
@@ -156,6 +165,8 @@ class _Properties(_CaseInsensitive):
     labels: (
         Annotated[list[Annotated[_Label, BeforeValidator(_label)]], FailFast(), Field(max_length=500)] | None
     ) = None
+    created_at: Annotated[datetime | None, BeforeValidator(read_moment)] = Field(None, alias="createdtimeutc")
+    provider_id: Annotated[str, BeforeValidator(_provider_id)] = Field("", alias="providerincidentid")
 
 
 class _Object(_CaseInsensitive):
@@ -190,7 +201,15 @@ class _Payload(_CaseInsensitive):
         if found is None or not (found.number and found.severity and found.status) or found.labels is None:
             return None
         labels = frozenset(label.name for label in found.labels if label.name)
-        return Incident(incident_id, found.number, found.severity, found.status, labels)
+        return Incident(
+            id=incident_id,
+            number=found.number,
+            severity=found.severity,
+            status=found.status,
+            labels=labels,
+            created_at=found.created_at,
+            provider_id=found.provider_id,
+        )
 
     def _refuse_contradictions(self, ids: list[IncidentId]) -> None:
         incident_id, info = ids[0], self.workspace_info or _WorkspaceInfo()
