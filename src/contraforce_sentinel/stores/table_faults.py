@@ -18,8 +18,8 @@ _MEANINGS: Final[Mapping[StoreFault, str]] = {
     StoreFault.NETWORK: "the firewall of its account does not let this network in: add the network that the"
     " app calls from to the account's network rules",
     StoreFault.ROLE: f"its account does not admit this identity: grant it the role {_ROLE}",
-    StoreFault.KEY: "its account does not know the key in LINK_STORE, or this machine's clock is wrong:"
-    " set LINK_STORE anew",
+    StoreFault.KEY: "its account does not know the key in LINK_STORE (by identity: its token), or this"
+    " machine's clock is wrong: set LINK_STORE anew, or look at the identity",
     StoreFault.KEYS_OFF: "its account admits no account keys: set LINK_STORE to"
     f" https://<account>.table.core.windows.net, and grant the app's identity the role {_ROLE}",
     StoreFault.TENANT: "its account does not take the tokens of this identity: use an identity of the tenant"
