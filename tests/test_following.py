@@ -251,6 +251,9 @@ async def test_what_was_created_before_the_workspace_was_followed_is_left_to_bac
     following: App,
 ) -> None:
     old = following.workspace.arrive_late(created=datetime.now(UTC) - 48 * HOUR)
+    # backfill would not link these
+    following.workspace.arrive_late(created=datetime.now(UTC) - 48 * HOUR, severity="Low")
+    following.workspace.arrive_late(created=datetime.now(UTC) - 48 * HOUR, status="Closed")
     await following.reconcile()
     run = await current_app().store.last_run()
     assert run is not None
@@ -276,6 +279,9 @@ async def test_what_retention_has_removed_the_timer_never_links_again(
             incident.touch(at=clock() - timedelta(minutes=1))
         await several_runs(following, 2)
     assert [(await standing(one))[0] for one in incidents] == ["none"] * 3
+    mark = await current_app().store.creation_watermark(WorkspaceId.parse(following.workspace.arm_id))
+    assert mark is not None
+    assert all(incident.created < mark - HOUR for incident in incidents)  # 0.1.0 looks an hour back
     assert [links(following, one) for one in everything] == [1] * 5
 
 

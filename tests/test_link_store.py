@@ -338,6 +338,7 @@ OPERATIONS: dict[str, Callable[[LinkStore], Awaitable[object]]] = {
     "feed": lambda store: store.feed(incident_id().workspace),
     "save_feed": lambda store: store.save_feed(incident_id().workspace, Feed()),
     "creation_watermark": lambda store: store.creation_watermark(incident_id().workspace),
+    "move_creation_watermark": lambda store: store.move_creation_watermark(incident_id().workspace, NOW),
     "last_run": lambda store: store.last_run(),
     "save_run": lambda store: store.save_run(TimerRun(started_at=NOW, finished_at=NOW)),
     "check": lambda store: store.check(),
@@ -848,7 +849,7 @@ class TestTables:
             with pytest.raises(StoreUnavailable):
                 await OPERATIONS[operation](store)
 
-    @pytest.mark.parametrize("operation", ["feed", "creation_watermark"])
+    @pytest.mark.parametrize("operation", ["feed", "creation_watermark", "move_creation_watermark"])
     async def test_an_entity_that_cannot_be_read_is_no_answer(
         self, table: TableClient, operation: str
     ) -> None:

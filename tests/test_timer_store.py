@@ -214,6 +214,19 @@ async def test_a_feed_that_cannot_be_read_is_named_and_left_as_it_is(
     assert await store.save_feed(OTHER, Feed()) is not None
 
 
+async def test_the_watermark_of_0_1_0_moves_forward_only_and_per_workspace(open_store: OpenStore) -> None:
+    stores = [open_store() for _ in range(3)]
+    assert await stores[0].creation_watermark(ONE) is None
+    times = [NOW + timedelta(microseconds=number) for number in (5, 1, 4, 2, 3)]
+    for store, time in zip(stores * 2, times, strict=False):
+        await store.move_creation_watermark(ONE, time)
+    assert await stores[0].creation_watermark(ONE) == times[0]
+    assert await stores[0].creation_watermark(OTHER) is None
+    racing = [NOW + timedelta(minutes=minute) for minute in range(30)]
+    await asyncio.gather(*(stores[n % 3].move_creation_watermark(ONE, time) for n, time in enumerate(racing)))
+    assert await stores[1].creation_watermark(ONE) == racing[-1]
+
+
 @pytest.mark.parametrize(
     "text", ["", "pLaNtEd", "2026-11-23T12:00:00", "20261123", b"\xff", "0000-00-00T00:00:00+00:00"]
 )

@@ -142,6 +142,11 @@ class WatchedStore:
     async def creation_watermark(self, workspace_id: WorkspaceId) -> datetime | None:
         return await self._do("creation_watermark", "", lambda: self._store.creation_watermark(workspace_id))
 
+    async def move_creation_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        await self._do(
+            "move_creation_watermark", "", lambda: self._store.move_creation_watermark(workspace_id, to)
+        )
+
     async def last_run(self) -> TimerRun | None:
         return await self._do("last_run", "", self._store.last_run)
 

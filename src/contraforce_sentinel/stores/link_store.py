@@ -127,6 +127,9 @@ class LinkStore(Protocol):
     async def creation_watermark(self, workspace_id: WorkspaceId) -> datetime | None:
         """Return up to which creation time version 0.1.0 had put the workspace's incidents into the store."""
 
+    async def move_creation_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        """Move that forward, for 0.1.0, if it comes back; a move back has no effect."""
+
     async def last_run(self) -> TimerRun | None:
         """Return the timer's last finished run."""
 

@@ -173,6 +173,16 @@ class SqliteLinkStore:
             None if row is None else read_watermark(row[0].decode(errors="replace"), datetime.fromisoformat)
         )
 
+    async def move_creation_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        """See `LinkStore.move_creation_watermark`."""
+        await self._file.run(
+            lambda db: db.execute(
+                "INSERT INTO watermarks (workspace, created_at) VALUES (?, ?) ON CONFLICT DO UPDATE"
+                " SET created_at = excluded.created_at WHERE excluded.created_at > created_at",
+                (workspace_id.key, _text(to)),
+            )
+        )
+
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""
         row = await self._file.run(lambda db: db.execute("SELECT CAST(run AS BLOB) FROM runs").fetchone())

@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS links (
 CREATE INDEX IF NOT EXISTS links_due ON links (workspace, next_try_at) WHERE next_try_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS links_done ON links (workspace, created_at) WHERE state IN ('linked', 'skipped');
 CREATE INDEX IF NOT EXISTS links_dead ON links (workspace) WHERE state = 'dead';
--- what 0.1.0 kept; it is read once
+-- what 0.1.0 kept: it is read once, and moved with what is removed
 CREATE TABLE IF NOT EXISTS watermarks (workspace TEXT PRIMARY KEY, created_at TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS {_FEEDS};
 CREATE TABLE IF NOT EXISTS runs (only INTEGER PRIMARY KEY CHECK (only = 1), run TEXT NOT NULL) STRICT;

@@ -7,7 +7,7 @@ Each workspace has a partition. In it, by row key:
     due-<time>-<incident>   beside it while a try is to come, so that due links are a range of their own
     dead-<incident>         beside it while it needs a person, so that they can be counted
     feed                    how far the workspace was followed
-    watermark               what 0.1.0 kept instead; it is read once
+    watermark               what 0.1.0 kept instead: it is read once, and moved with what is removed
 
 A link and its index row change in one entity group transaction. Whoever finds that one of them is missing
 all the same mends it. With 100,000 links linked and 10 due, a run reads 10 index rows and 10 links.
@@ -196,6 +196,21 @@ class TableLinkStore:
         """See `LinkStore.creation_watermark`."""
         found = await self._reads.one(partition(workspace_id), _WATERMARK)
         return None if found is None else read_watermark(found.get("created_at"), to_time)
+
+    async def move_creation_watermark(self, workspace_id: WorkspaceId, to: datetime) -> None:
+        """See `LinkStore.move_creation_watermark`."""
+        entity = {**key(workspace_id, _WATERMARK), "workspace": workspace_id.key, "created_at": to_text(to)}
+        while True:
+            found = await self._reads.one(partition(workspace_id), _WATERMARK)
+            try:
+                if found is None:
+                    await self._calls.change(lambda: self._table.create_entity(entity))
+                elif read_watermark(found.get("created_at"), to_time) < to:
+                    change = {"mode": UpdateMode.REPLACE, **unchanged(found.metadata["etag"])}
+                    await self._calls.change(partial(self._table.update_entity, entity, **change))
+            except Refused:
+                continue  # another instance has moved it: look again
+            return
 
     async def last_run(self) -> TimerRun | None:
         """See `LinkStore.last_run`."""

@@ -25,7 +25,7 @@ from contraforce_sentinel.telemetry.reports import (
     report_merged,
     report_revived,
 )
-from contraforce_sentinel.use_cases.decision import Need, followed, need_by_state
+from contraforce_sentinel.use_cases.decision import Need, followed, need, need_by_state
 from contraforce_sentinel.use_cases.feed import incidents
 from contraforce_sentinel.use_cases.run import Run
 
@@ -179,7 +179,7 @@ class Following:
         now = self._clock()
         created = incident.created_at or incident.changed_at or now
         if follows_from is None or created < follows_from:
-            run.left_to_backfill += 1
+            run.left_to_backfill += need(incident, None, customer) is Need.LINK
             return True
         new = Link(
             incident_id=incident.id,

@@ -10,7 +10,7 @@ from contraforce_sentinel.domain.links import Clock, Link
 from contraforce_sentinel.domain.runs import Feed
 from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.telemetry.reports import report_link_failure
-from contraforce_sentinel.use_cases.following import keep
+from contraforce_sentinel.use_cases.following import OVERLAP, keep
 from contraforce_sentinel.use_cases.run import Run
 
 _REMOVED_AT_ONCE: Final = 100
@@ -29,13 +29,15 @@ class Retention:
     async def remove_old(self, workspace: WorkspaceId, run: Run) -> None:
         """Remove the records that were made before the cut-off, which counts from a time that Sentinel told.
 
-        Before the first one goes, the feed leaves their incidents behind.
+        Before the first one goes, the feed leaves their incidents behind; and so would version 0.1.0, which looks
+        an hour back from its watermark.
         """
         feed = await self._store.feed(workspace)
         if feed is None or feed.watermark is None or feed.follows_from is None:
             return
         before = min(self._clock(), feed.watermark) - self._retention
         feed = await keep(self._store, workspace, feed, partial(Feed.leaving, before=before + MARGIN))
+        await self._store.move_creation_watermark(workspace, before + MARGIN + OVERLAP)
         is_done = False
         while not run.is_over() and not is_done:
             batch = await self._store.expired(workspace, before=before, limit=_REMOVED_AT_ONCE)
