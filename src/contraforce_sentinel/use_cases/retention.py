@@ -29,7 +29,7 @@ class Retention:
     async def remove_old(self, workspace: WorkspaceId, run: Run) -> None:
         """Remove the records that were made before the cut-off, which counts from a time that Sentinel told.
 
-        Before the first one goes, the feed leaves their incidents behind; and so would version 0.1.0, which looks
+        Before the first one goes, the feed leaves their incidents behind; version 0.1.0 would, too: it looks
         an hour back from its watermark.
         """
         feed = await self._store.feed(workspace)
