@@ -1,6 +1,7 @@
 """What has to be true in the end, when the faults are over and everything had its time."""
 
 from faultplan import HOUR, Fault, FaultPlan
+from follow_watch import FollowWatch
 from referee import Referee
 from surprises import AT_RISK
 from truth import Case, World
@@ -18,19 +19,20 @@ _DAY = 24 * HOUR
 _TRIES = 6
 
 
-def must_have_a_record(case: Case) -> bool:
-    """Whether it was accepted, or discovery can see it, and its record can be read."""
-    if case.is_spoilt:
+def must_have_a_record(case: Case, following: FollowWatch) -> bool:
+    """Whether it was accepted, or the timer follows it; its record can be read, and was not removed."""
+    if case.is_spoilt or following.trail(case.key).is_removed:
         return False
-    return bool(case.accepted) or (case.in_lookback and case.deleted_at is None)
+    return bool(case.accepted) or (case.deleted_at is None and following.follows(case))
 
 
-def is_settled(world: World, runs: list[float]) -> bool:
+def is_settled(world: World, runs: list[float], following: FollowWatch) -> bool:
     """Whether nothing is owed any more, and the timer has looked since the last thing that happened."""
-    last = max([world.disturbed_at, *(max(case.created, case.listed_at) for case in world.cases.values())])
+    cases = world.cases.values()
+    last = max([world.disturbed_at, *(max(one.created, one.listed_at, one.changed_at) for one in cases)])
     if len([start for start in runs if start > last]) < 2:
         return False
-    if any(case.key not in world.stored for case in world.cases.values() if must_have_a_record(case)):
+    if any(case.key not in world.stored for case in cases if must_have_a_record(case, following)):
         return False
     return all(link.state in _ENDS for link in world.stored.values())
 
@@ -47,7 +49,7 @@ async def check_the_end(world: World, store: LinkStore, referee: Referee, faults
         if case.is_spoilt:
             world.violate("i", f"{case.label}: a record that cannot be read was written over")
         if link is None:
-            if must_have_a_record(case):
+            if must_have_a_record(case, referee.following):
                 how = "answered 2xx" if case.accepted else "in the list"
                 if any(one.is_ahead and one.workspace is case.workspace for one in world.cases.values()):
                     how = f"{how}, where one is dated ahead"
@@ -58,6 +60,7 @@ async def check_the_end(world: World, store: LinkStore, referee: Referee, faults
         _check_end(world, case, link, referee, faults)
         _check_comments(world, case, link)
     _check_tables(world)
+    referee.following.check_the_end()
 
 
 def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: FaultPlan) -> None:
@@ -70,6 +73,8 @@ def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: F
         world.violate("c", f"{case.label}: skipped ({link.reason}) without a reason")
     if link.state is LinkState.LINKED and not case.may_be_linked:
         world.violate("skip", f"{case.label}: linked, though it was always to be skipped")
+    if link.state is LinkState.SKIPPED and case.is_wanted and case.deleted_at is None and not is_gone:
+        world.violate("g", f"{case.label}: {case.state}, and in the end skipped ({link.reason})")
     if link.state is not LinkState.DEAD:
         return
     file = referee.file(case)

@@ -5,8 +5,8 @@ Their dice are their own: a world is the same with and without them, up to the f
 
 from random import Random
 
-from referee import Process, Referee
-from truth import Case, World
+from referee import Referee
+from truth import Case, Process, World
 
 
 class Freezes:
@@ -29,5 +29,6 @@ class Freezes:
         self._left -= 1
         seconds = self._rng.choice((30.0, 150.0, 200.0, self._rng.uniform(0, 900)))
         self._world.note(f"{process.name} stands still for {seconds:.0f} s {what}")
+        self._world.went_wrong()
         self._referee.stands_still(process, case)
         await self._world.loop.freeze(seconds)

@@ -35,7 +35,7 @@ from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.transport.connections import Connections
 from contraforce_sentinel.use_cases.following import Following
 from contraforce_sentinel.use_cases.linking import TicketLinking
-from contraforce_sentinel.use_cases.reconcile import Reconciler
+from contraforce_sentinel.use_cases.reconcile import RUN_SECONDS, Reconciler
 from contraforce_sentinel.use_cases.retention import Retention
 
 MINIMUM_SEVERITY: Final = Severity.LOW
@@ -53,7 +53,8 @@ class Machine:
     def __init__(self, world: World, faults: FaultPlan, *, retention: timedelta) -> None:
         self.world = world
         self.faults = faults
-        self.retention = retention
+        self.retention = self.shortest_retention = retention
+        self.left_out: frozenset[str] = frozenset()
         self.referee = Referee(world)
         self.surprises = Surprises(world, self.referee, until=faults.until)
         self.freezes = Freezes(world, self.referee, until=faults.until)
@@ -72,6 +73,9 @@ class Instance:
         self.died: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_reconciling = False
         self.runs: list[float] = []
+        self.retention = machine.retention
+        self.shortest_retention = machine.shortest_retention
+        self.workspaces = frozenset(one.arm_id.lower() for one in machine.world.workspaces) - machine.left_out
         self._machine = machine
         self._world = machine.world
         self._tasks: list[asyncio.Task[Any]] = []
@@ -87,13 +91,18 @@ class Instance:
         if not self.is_reconciling:
             await self._outlived(self._reconcile())
 
+    def stop(self, what: str) -> None:
+        """End the process where it is; it takes no further step."""
+        self._world.note(f"{self.name} dies {what}")
+        self._world.went_wrong()
+        self.alive = False
+        self.died.set_result(None)
+        self._machine.referee.died(self)
+
     async def step(self, what: str) -> None:
         """Let death come between two steps; a dead process takes no further one."""
         if self.alive and self._machine.faults.kills(self._world.now):
-            self._world.note(f"{self.name} dies {what}")
-            self.alive = False
-            self.died.set_result(None)
-            self._machine.referee.died(self)
+            self.stop(what)
         if not self.alive:
             await asyncio.get_running_loop().create_future()
 
@@ -123,11 +132,15 @@ class Instance:
         return answer.status.value
 
     async def _reconcile(self) -> None:
-        WORK.set(Work())
         started, self.is_reconciling = self._world.now, True
+        work = Work(is_timer=True, since=started)
+        WORK.set(work)
+        begun = self._world.loop.time()
         try:
             await self._reconciler.run()
             self.runs.append(started)
+            is_whole = self._world.loop.time() - begun < RUN_SECONDS
+            self._machine.referee.following.run_ended(self, work, is_whole=is_whole)
         except (StoreUnavailable, SurpriseOfStore):
             self._world.note(f"{self.name} run fails")
         except Exception as error:  # noqa: BLE001 - whatever it is, it should not be
@@ -168,6 +181,7 @@ class Instance:
                 }
             )
             for workspace in world.workspaces
+            if workspace.arm_id.lower() in self.workspaces
         ]
         azure = Connections(
             partial(httpx.AsyncClient, transport=Network(wire), timeout=READ_SECONDS, trust_env=False)
@@ -199,7 +213,7 @@ class Instance:
             customers=mappings,
             linking=self._linking,
             following=Following(sentinel=sentinel, store=store, lookback=LOOKBACK, clock=self._clock),
-            retention=Retention(store=store, retention=machine.retention, clock=self._clock),
+            retention=Retention(store=store, retention=self.retention, clock=self._clock),
             store=store,
             pace=pace,
             clock=self._clock,

@@ -55,21 +55,19 @@ BUGS: Final = (
     ),
     Bug(
         "watermark moves before the page is stored",
-        "use_cases/reconcile.py",
-        "            known = await self._store.known([incident.id for incident in page])\n",
-        "            if page and page[-1].created_at:\n"
-        "                await self._store.move_watermark(workspace, page[-1].created_at)\n"
-        "            known = await self._store.known([incident.id for incident in page])\n",
+        "use_cases/following.py",
+        "            async for row, is_done in self._take_all(rows, customer, run):\n",
+        "            for row in rows:\n"
+        "                if row.moment is not None:\n"
+        "                    moved = partial(Feed.passing, moment=row.moment)\n"
+        "                    feed = await keep(self._store, workspace, feed, moved)\n"
+        "            async for row, is_done in self._take_all(rows, customer, run):\n",
     ),
     Bug(
         "watermark moves past failing inserts",
-        "use_cases/reconcile.py",
-        "        if await self._store.insert(link) is None:\n            return False\n",
-        "        try:\n"
-        "            if await self._store.insert(link) is None:\n"
-        "                return False\n"
-        "        except Exception:\n"
-        "            return False\n",
+        "use_cases/following.py",
+        "                report_link_failure(incident.id, error)\n                is_done = False\n",
+        "                report_link_failure(incident.id, error)\n                is_done = True\n",
     ),
     Bug(
         "expired leases are never taken over",
@@ -155,17 +153,15 @@ BUGS: Final = (
     Bug(
         "store writes without compare-and-set",
         "stores/sqlite.py",
-        """record = ?"
-                    " WHERE incident = ? AND version = ?",""",
-        """record = ?"
-                    " WHERE incident = ? AND ? IS NOT NULL",""",
+        '" record = ? WHERE incident = ? AND version = ?",',
+        '" record = ? WHERE incident = ? AND ? IS NOT NULL",',
         store="sqlite",
     ),
     Bug(
         "a table's record is written without its ETag",
         "stores/table_writes.py",
-        'condition = {} if etag is None else {"mode": UpdateMode.REPLACE, **unchanged(etag)}',
-        'condition = {} if etag is None else {"mode": UpdateMode.REPLACE}',
+        'condition = {} if etag is None else {"mode": UpdateMode.MERGE, **unchanged(etag)}',
+        'condition = {} if etag is None else {"mode": UpdateMode.MERGE}',
         store="tables",
     ),
     Bug(
@@ -211,27 +207,27 @@ BUGS: Final = (
     ),
     Bug(
         "watermark past now: one that a wrong clock has set is believed",
-        "use_cases/reconcile.py",
-        "return min(watermark, self._clock()) - OVERLAP",
-        "return watermark - OVERLAP",
+        "use_cases/following.py",
+        "    if feed.watermark is not None and feed.watermark > now:\n",
+        "    if feed.watermark is not None and not feed.watermark:\n",
     ),
     Bug(
         "watermark past now: it follows an incident that is dated ahead",
-        "use_cases/reconcile.py",
-        "min(max(created), run.started_at)",
-        "max(created)",
+        "use_cases/feed.py",
+        "not since <= row.moment <= up_to",
+        "not since <= row.moment",
     ),
     Bug(
         "discovery without overlap",
-        "use_cases/reconcile.py",
+        "use_cases/following.py",
         "OVERLAP: Final = timedelta(hours=1)",
         "OVERLAP: Final = timedelta(0)",
     ),
     Bug(
         "discovery reads the first page only",
-        "use_cases/reconcile.py",
-        "            if run.is_over():\n                break\n",
-        "            break\n",
+        "use_cases/feed.py",
+        "        if onward is None:\n            return\n        since, known = onward, set()\n",
+        "        return\n",
     ),
     Bug(
         "prose of the vendor in an error message",
@@ -253,15 +249,15 @@ BUGS: Final = (
     ),
     Bug(
         "the first error of a workspace stops the run",
-        "use_cases/reconcile.py",
-        "            run.failed.add(workspace.key)\n",
-        "            run.failed.add(workspace.key)\n            raise\n",
+        "use_cases/run.py",
+        "            self.failed.add(workspace.key)\n",
+        "            self.failed.add(workspace.key)\n            raise\n",
     ),
     Bug(
         "an incident that cannot be recorded is passed by the watermark",
-        "use_cases/reconcile.py",
-        "                    has_all = False\n",
-        "",
+        "use_cases/following.py",
+        "has_all = has_all and is_done",
+        "has_all = True",
     ),
     Bug(
         "a record that cannot be read hides the others",
@@ -278,9 +274,9 @@ BUGS: Final = (
     ),
     Bug(
         "closed and merged incidents are linked",
-        "use_cases/linking.py",
-        "                if reason is not None:\n",
-        "                if reason is not None and False:\n",
+        "use_cases/decision.py",
+        "row = {IncidentState.CLOSED: _CLOSED, IncidentState.MERGED: _MERGED}.get(incident.state)",
+        "row = None",
     ),
 )
 

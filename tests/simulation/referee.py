@@ -7,10 +7,12 @@ incident ends, (d) one call at a time and none without need, (e) no content in l
 import re
 from dataclasses import dataclass, field
 from html import unescape
-from typing import Any, Final, Protocol
+from math import inf
+from typing import Any, Final
 
-from truth import Case, World
-from virtual_time import seconds_of
+from follow_watch import FollowWatch
+from truth import Case, Process, World
+from virtual_time import WORK, seconds_of
 
 from contraforce_sentinel.domain.incidents import WorkspaceId
 from contraforce_sentinel.domain.links import LEASE, Link
@@ -20,15 +22,6 @@ from contraforce_sentinel.domain.tickets import Ticket
 _TAG: Final = re.compile(r"<[^>]*>")
 LIST_LAG_SECONDS: Final = 600.0
 """A watermark may pass what a list did not show yet: the overlap is for that."""
-LOOKBACK_SECONDS: Final = 24 * 3600.0
-"""How far the first discovery looks back."""
-
-
-class Process(Protocol):
-    """An instance of the app; its clock is `offset` seconds ahead of the world's."""
-
-    name: str
-    offset: float
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +63,7 @@ class Referee:
         self._world = world
         self._files: dict[str, File] = {}
         self._watermarks: set[str] = set()
+        self.following = FollowWatch(world)
 
     def file(self, case: Case) -> File:
         """Return what is known of an incident."""
@@ -84,6 +78,8 @@ class Referee:
                 )
             return None
         self._refuse_before_retry_after(process, operation, case)
+        if case.workspace.arm_id.lower() not in process.workspaces:
+            self._world.violate("f", f"{case.label}: {operation} for a customer who is not there any more")
         if operation != "contraforce.link":
             return None
         file, world = self.file(case), self._world
@@ -96,8 +92,7 @@ class Referee:
             world.violate(
                 "d", f"{case.label}: tickets/link although an earlier call was answered with a ticket"
             )
-        if not case.may_be_linked:
-            world.violate("skip", f"{case.label}: tickets/link for an incident that was always to be skipped")
+        self._refuse_unwanted(case)
         if body["incident"]["number"] != str(case.facts.number):
             world.violate("f", f"{case.label}: tickets/link with another incident's number")
         if body["ticketId"] not in {None, *case.asked_tickets}:
@@ -137,6 +132,8 @@ class Referee:
         if case is None:
             world.violate("f", f"a record for an incident that is not there: {link.incident_id.key}")
             return
+        if self.following.stored(process, case, link):
+            self._files.pop(case.key, None)  # a delivery has begun it anew
         file = self.file(case)
         if file.recorded is not None and link.ticket != file.recorded:
             world.violate("a", f"{case.label}: the recorded ticket {file.recorded.number} was forgotten")
@@ -147,11 +144,18 @@ class Referee:
         for wait in file.waits.values():
             wait.is_recorded |= wait.process is process and link.lease is None
 
+    def removed(self, process: Process, key: str) -> None:
+        """A record was removed; what is known of its incident stays known: the timer never links it again."""
+        case = self._world.cases.get(key)
+        if case is not None:
+            self.following.removed(process, case)
+
     def not_stored(self, process: Process, link: Link) -> None:
         """The store refused a write, so what it held is lost."""
         case = self._world.cases.get(link.incident_id.key)
         if case is not None:
             self._forget(process, case)
+            self.following.lost(process, case)
 
     def stands_still(self, process: Process, case: Case) -> None:
         """A process does not go on with an incident for a while: another may take it up, knowing nothing."""
@@ -161,6 +165,7 @@ class Referee:
         """A process is gone, and with it what it had not stored."""
         for case in self._world.cases.values():
             self._forget(process, case)
+            self.following.lost(process, case)
 
     def has_seen_all_watermarks(self) -> bool:
         """Whether the timer has had its first look at every workspace."""
@@ -168,6 +173,7 @@ class Referee:
 
     def feed_moved(self, process: Process, workspace_id: WorkspaceId, feed: Feed) -> None:
         """All that a list could show up to its watermark has to be in the store; nothing ahead can be."""
+        self.following.feed_moved(process, workspace_id.key, feed)
         to = feed.watermark
         if to is None:
             return
@@ -177,15 +183,25 @@ class Referee:
                 world.violate("watermark", f"{process.name} has moved it ahead of its clock")
             return  # a wrong clock has: what it has passed is asked for in the end
         self._watermarks.add(workspace_id.key)
-        if seconds_of(to) < world.now - LOOKBACK_SECONDS + 2 * LIST_LAG_SECONDS + 3600:
-            return  # where the first look begins
+        if world.clocks_were_wrong:
+            return
         for case in world.cases.values():
-            if case.is_spoilt:
+            if case.is_spoilt or case.workspace.arm_id.lower() != workspace_id.key:
                 continue
             is_seen = case.listed_at + LIST_LAG_SECONDS <= world.now and case.deleted_at is None
-            passed = case.workspace.arm_id.lower() == workspace_id.key and case.dated <= seconds_of(to)
-            if passed and is_seen and case.in_lookback and case.key not in world.stored:
+            passed = seconds_of(case.facts.changed) < seconds_of(to)
+            if passed and is_seen and self.following.follows(case) and case.key not in world.stored:
                 world.violate("watermark", f"{case.label}: the watermark has passed it, the store has it not")
+
+    def _refuse_unwanted(self, case: Case) -> None:
+        """A run links nothing that was closed or merged away before it began."""
+        work = WORK.get()
+        if work is not None and work.is_timer and (case.closed_since or inf) < work.since:
+            self._world.violate("skip", f"{case.label}: tickets/link for an incident that is {case.state}")
+        if not case.may_be_linked:
+            self._world.violate(
+                "skip", f"{case.label}: tickets/link for an incident that was always to be skipped"
+            )
 
     def _forget(self, process: Process, case: Case) -> None:
         file = self.file(case)

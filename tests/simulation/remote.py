@@ -10,9 +10,9 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from faultplan import Fate, Fault
-from referee import Process, Referee
+from referee import Referee
 from table_watch import TableWatch
-from truth import PLANTED_TITLE, Case, World
+from truth import PLANTED_TITLE, Case, Process, World
 
 from sandbox.bodies import PROBLEM_JSON, arm_error_body, problem_details
 from sandbox.requestlog import LoggedRequest

@@ -3,19 +3,18 @@
 import json
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
+from changes import Change, Restart, draw_changes, draw_restarts
 from codes import make_late
 from faultplan import HOUR, FaultPlan
-from truth import PLANTED_TITLE, Case, World
+from truth import NO_DATES, PLANTED_TITLE, Case, World
 from virtual_time import wall
 
 from sandbox import TICKET_SYSTEMS, SandboxIncident, SandboxWorkspace
 from sandbox.bodies import trimmed_time
 from sandbox.incidents import Severity
-
-type _Change = Literal["close", "delete", "raise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,26 +28,19 @@ class Posting:
     ticket: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What an analyst does to an incident."""
-
-    at: float
-    case: Case
-    what: _Change
-
-
 @dataclass(slots=True)
 class Scenario:
-    """Everything that will happen, apart from faults."""
+    """Everything that will happen, apart from faults; it ends when these do, unless it lasts for days."""
 
     faults_until: float
+    ends_at: float
     timer_seconds: float
     offsets: list[float]
     timer_starts: list[float]
     retention_days: int
     postings: list[Posting] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    restarts: list[Restart] = field(default_factory=list)
 
 
 def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
@@ -62,6 +54,7 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     first, between = rng.uniform(-60, 60), rng.uniform(-60, 60)
     scenario = Scenario(
         faults_until=until,
+        ends_at=until,
         timer_seconds=1800.0 if is_long else 300.0,
         offsets=[first, max(-60.0, min(60.0, first + between))][: rng.choice((1, 2, 2))],
         timer_starts=rng.choice(([1.0, 1.0], [1.0, rng.uniform(1, 300)], [1.0])),
@@ -82,6 +75,9 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     if has_to_wait:
         plan.outlast()
     _look_ahead(world, scenario, share=0.5 if is_long else 0.1)
+    _arrive_late(world, scenario)
+    scenario.changes += draw_changes(world, until=until, may_die=plan.deadly)
+    scenario.restarts += draw_restarts(world, until=until, retention_days=scenario.retention_days)
     _make_odd(world)
     make_late(world)
     return scenario, plan
@@ -118,8 +114,6 @@ def _add_case(rng: Random, world: World, scenario: Scenario, names: list[str], i
         _deliver(rng, scenario, case)
     if rng.random() < 0.2:
         _forge(rng, world, scenario, case)
-    if rng.random() < 0.2:
-        _change(rng, scenario, case)
 
 
 def _make_case(
@@ -131,6 +125,7 @@ def _make_case(
     index: int,
     created: float,
     ahead: float = 0.0,
+    changed: float | None = None,
 ) -> Case:
     severity: Severity = rng.choice(("Informational", "Low", "Low", *("Medium",) * 5, *("High",) * 3))
     incident = workspace.add_incident(
@@ -141,10 +136,10 @@ def _make_case(
         status=rng.choice((*("New",) * 9, *("Active",) * 2, "Closed")),
         labels=rng.choice((*((),) * 9, ("vip",), ("Redirected",))),
         created=wall(created + ahead),
+        changed=None if changed is None else wall(changed),
         provider=rng.choice(("Azure Sentinel", "Microsoft XDR")),
         ticket_title=f"{PLANTED_TITLE} & <b>{index}</b>",
     )
-    skip = severity == "Informational" or incident.status == "Closed" or "Redirected" in incident.labels
     seen = max(created, 0.0)
     ingested = seen + rng.choice(
         (0.0, 0.0, rng.uniform(0, 600), rng.uniform(0, 1200), rng.uniform(1500, 4000))
@@ -158,10 +153,9 @@ def _make_case(
         ingested_at=ingested if created > -2 * HOUR else -HOUR,
         ticket_at=rng.choice((-HOUR, -HOUR, -HOUR, ingested + rng.uniform(0, 1800))),
         rule_fires=rng.random() < 0.65,
-        in_lookback=created > -23.5 * HOUR,
-        may_be_skipped=skip,
-        may_be_linked=not skip,
     )
+    case.merges = int(case.is_merged)
+    case.became(created)
     world.cases[case.key] = case
     return case
 
@@ -177,11 +171,28 @@ def _look_ahead(world: World, scenario: Scenario, *, share: float) -> None:
     workspace, until = rng.choice(world.workspaces), min(scenario.faults_until, HOUR)
     created = rng.uniform(0, 0.2) * until
     ahead = rng.choice((rng.uniform(60, 2 * HOUR), *(rng.uniform(2, 365 * 24) * HOUR,) * 3))
-    first = _make_case(rng, world, workspace, name=_guid(rng), index=6, created=created, ahead=ahead)
+    changed = rng.choice((None, created))
+    first = _make_case(
+        rng, world, workspace, name=_guid(rng), index=6, created=created, ahead=ahead, changed=changed
+    )
     if first.rule_fires:
         _deliver(rng, scenario, first)
     later = rng.uniform(0.5 * until, until + 600)
     _make_case(rng, world, workspace, name=_guid(rng), index=7, created=later).rule_fires = False
+
+
+def _arrive_late(world: World, scenario: Scenario) -> None:
+    """Let an incident enter hours or months after its creation, changed now; the dice are their own."""
+    rng = Random(f"arrivals {world.seed}")  # noqa: S311
+    if rng.random() >= 0.2:
+        return
+    at = rng.uniform(0, min(scenario.ends_at, HOUR))
+    before = rng.choice((rng.uniform(1, 22), rng.uniform(1, 22), 30 * 24)) * HOUR
+    workspace = rng.choice(world.workspaces)
+    case = _make_case(rng, world, workspace, name=_guid(rng), index=8, created=at, ahead=-before, changed=at)
+    case.rule_fires = rng.random() < 0.3
+    if case.rule_fires:
+        _deliver(rng, scenario, case)
 
 
 def _delete_some(world: World, scenario: Scenario) -> None:
@@ -202,7 +213,7 @@ def _make_odd(world: World) -> None:
     for case in world.cases.values():
         if rng.random() < 0.3:
             without_zone = trimmed_time(case.facts.created).removesuffix("Z")
-            dates = (without_zone, "0001-01-01T00:00:00", "9999-12-31T23:59:59", "yesterday", None, 7)
+            dates = (without_zone, *NO_DATES)
             fields = ("createdTimeUtc", "lastModifiedTimeUtc", "firstActivityTimeUtc", "lastActivityTimeUtc")
             case.facts.odd = {field: rng.choice(dates) for field in rng.sample(fields, rng.randint(1, 4))}
 
@@ -230,11 +241,6 @@ def _forge(rng: Random, world: World, scenario: Scenario, case: Case) -> None:
     )
 
 
-def _change(rng: Random, scenario: Scenario, case: Case) -> None:
-    at = max(case.created, 0.0) + rng.uniform(0, scenario.faults_until)
-    scenario.changes.append(Change(at, case, rng.choice(("close", "delete", "raise"))))
-
-
 def _body(rng: Random, incident: SandboxIncident) -> bytes:
     body: dict[str, Any] = rng.choice(
         (
@@ -245,20 +251,6 @@ def _body(rng: Random, incident: SandboxIncident) -> bytes:
         )
     )
     return json.dumps(body).encode()
-
-
-def apply_change(change: Change, now: float) -> None:
-    """Let the analyst do it."""
-    case = change.case
-    if change.what == "delete" and case.deleted_at is None:
-        case.deleted_at = now
-        case.facts.delete()
-    elif change.what == "close":
-        case.facts.status = "Closed"
-        case.may_be_skipped = True
-    elif change.what == "raise":
-        case.facts.severity, case.facts.status, case.facts.labels = "High", "Active", []
-        case.may_be_linked = True
 
 
 def _guid(rng: Random) -> str:

@@ -18,11 +18,13 @@ from typing import Any, Final, Literal
 from unittest.mock import patch
 
 import httpx
+from changes import Change, Restart, apply_change
 from faultplan import HOUR, FaultPlan
 from final import check_the_end, is_settled
+from follow_watch import LOOKBACK_SECONDS, FollowWatch
 from instances import Instance, Machine, secrets
 from jumps import draw_jump
-from scenario import Change, Posting, Scenario, apply_change, draw_scenario
+from scenario import Posting, Scenario, draw_scenario
 from surprises import spoil
 from truth import PLANTED_TITLE, Violation, World
 from virtual_time import VirtualTimeLoop, run
@@ -41,6 +43,7 @@ type Store = Literal["sqlite", "tables"]
 
 _PATIENCE_SECONDS: Final = 6 * HOUR
 _TRIES_OF_A_PLAYBOOK: Final = 5
+_DEPLOYMENT_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ class _Simulation:
         self._starts = 0
         self._open_postings = len(self._scenario.postings)
         self._runs_done: list[float] = []
+        self._left_out: frozenset[str] = frozenset()
 
     async def run(self) -> Result:
         world, scenario = self._world, self._scenario
@@ -90,7 +94,7 @@ class _Simulation:
         self._loop.set_exception_handler(self._unhandled)
         shared = self._machine.is_store_shared
         self._machine.store = open_sqlite() if shared else self._open_undisturbed()
-        with _watched_log(world):
+        with _watched_log(world, self._machine.referee.following):
             for slot, start in zip(range(len(scenario.offsets)), scenario.timer_starts, strict=False):
                 self._background(self._timer(slot, start))
             for slot in range(len(scenario.offsets)):
@@ -99,6 +103,8 @@ class _Simulation:
                 self._background(self._playbook(posting))
             for change in scenario.changes:
                 self._background(self._analyst(change))
+            for restart in scenario.restarts:
+                self._background(self._deploy(restart))
             self._background(self._spoil())
             self._background(self._set_a_clock())
             self._background(self._tamper())
@@ -115,11 +121,12 @@ class _Simulation:
         )
 
     async def _until_the_end(self) -> None:
-        world, quiet_from = self._world, self._scenario.faults_until
+        world, quiet_from = self._world, self._scenario.ends_at
+        following = self._machine.referee.following
         await asyncio.sleep(quiet_from)
         while not world.violations:
             await asyncio.sleep(60)
-            if not self._open_postings and is_settled(world, self._runs_done):
+            if not self._open_postings and is_settled(world, self._runs_done, following):
                 break
             if world.now > quiet_from + _PATIENCE_SECONDS:
                 break
@@ -144,10 +151,10 @@ class _Simulation:
         if jump is None:
             return
         for moment, seconds in ((jump.start, jump.seconds), (jump.end, -jump.seconds)):
-            await asyncio.sleep(moment - self._world.now)
-            if not self._machine.referee.has_seen_all_watermarks():
-                return  # a first look would have a wrong clock
+            await asyncio.sleep(max(0.0, moment - self._world.now))
             self._world.clocks_were_wrong = True
+            if 0 < jump.seconds < LOOKBACK_SECONDS:
+                self._machine.referee.following.clock_ahead_seconds = jump.seconds
             self._world.disturbed_at = max(self._world.disturbed_at, jump.end)
             self._world.note(f"the clock of p{jump.slot} is set {seconds:.0f} s ahead")
             offsets[jump.slot] += seconds
@@ -195,7 +202,9 @@ class _Simulation:
             instance = self._instances.get(slot)
             if instance is not None:
                 self._background(instance.reconcile())
-            await asyncio.sleep(self._scenario.timer_seconds)
+            is_over = self._world.now >= self._scenario.ends_at
+            seconds = self._scenario.timer_seconds
+            await asyncio.sleep(min(seconds, 1800.0) if is_over else seconds)
 
     async def _playbook(self, posting: Posting) -> None:
         """Deliver as Logic Apps do: again after no answer, 429 and 5xx, four times."""
@@ -218,13 +227,29 @@ class _Simulation:
                 world.violate("answer", f"a forged body was answered {status}")
         elif status in {200, 202}:
             posting.case.accepted.append(world.now)
+        elif status == 403 and posting.case.workspace.arm_id.lower() in self._left_out:
+            world.note(f"{posting.case.label} is of a customer who is not there")
         elif status != 422:
             world.violate("answer", f"{posting.case.label}: a good body was answered {status}")
 
     async def _analyst(self, change: Change) -> None:
         await asyncio.sleep(change.at)
         self._world.note(f"analyst: {change.what} {change.case.label}")
-        apply_change(change, self._world.now)
+        apply_change(change, self._world)
+
+    async def _deploy(self, restart: Restart) -> None:
+        """Start every instance anew, one after the other, with other settings."""
+        await asyncio.sleep(restart.at)
+        machine = self._machine
+        self._world.note(f"settings: {restart.retention_days} days, without {len(restart.left_out)}")
+        self._world.disturbed_at = max(self._world.disturbed_at, restart.at + _DEPLOYMENT_SECONDS)
+        self._left_out |= restart.left_out
+        machine.left_out, machine.retention = restart.left_out, timedelta(days=restart.retention_days)
+        machine.shortest_retention = min(machine.shortest_retention, machine.retention)
+        for instance in list(self._instances.values()):
+            if instance.alive:
+                instance.stop("to be started anew")
+            await asyncio.sleep(_DEPLOYMENT_SECONDS / 4)
 
     def _unhandled(self, _: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         self._world.violate("raises", f"unhandled: {context.get('message')} {context.get('exception')!r}")
@@ -233,9 +258,10 @@ class _Simulation:
 class _LogWatch(logging.Handler):
     """Looks for planted content in every record, and notes our events in the trace."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, following: FollowWatch) -> None:
         super().__init__()
         self._world = world
+        self._following = following
         self._planted = (PLANTED_TITLE, *secrets(world))
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -245,14 +271,15 @@ class _LogWatch(logging.Handler):
         event = record.__dict__.get(EVENT_NAME)
         if event is not None:
             self._world.note(f"event {event} {record.__dict__.get('reason', '')}")
+            self._following.told(event, record.__dict__)
 
 
 @contextmanager
-def _watched_log(world: World) -> Iterator[None]:
+def _watched_log(world: World, following: FollowWatch) -> Iterator[None]:
     """Every library's records from INFO on in one world of four, because of what they cost; ours in all."""
     root, ours = logging.getLogger(), logging.getLogger("contraforce_sentinel")
     handlers, levels = root.handlers, (root.level, ours.level)
-    root.handlers = [_LogWatch(world)]
+    root.handlers = [_LogWatch(world, following)]
     root.setLevel(logging.WARNING if world.seed % 4 else logging.INFO)
     ours.setLevel(logging.INFO)
     try:

@@ -81,6 +81,7 @@ class Surprises:
         """Let one come, perhaps."""
         if self.strikes():
             self._world.note(f"surprise {what}")
+            self._world.went_wrong()
             raise Surprise
 
     def around[**P, T](self, call: Callable[P, Awaitable[T]], what: str) -> Callable[P, Awaitable[T]]:

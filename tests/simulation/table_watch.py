@@ -1,9 +1,8 @@
 """What the table service holds, told to the referee when it changes, whoever gets the answer."""
 
-from faultplan import HOUR
 from pydantic import ValidationError
-from referee import LOOKBACK_SECONDS, Process, Referee
-from truth import World
+from referee import Referee
+from truth import Process, World
 
 from contraforce_sentinel.domain.incidents import WorkspaceId
 from contraforce_sentinel.domain.links import Link
@@ -30,7 +29,6 @@ class TableWatch:
             workspace, feed = entity.properties["workspace"], entity.properties["feed"]
             if workspace not in self._workspaces:
                 self._workspaces[workspace] = WorkspaceId.parse(workspace)
-                self._first_look(workspace)
             moved = Feed.model_validate_json(feed)
             self._referee.feed_moved(self.sender, self._workspaces[workspace], moved)
 
@@ -38,6 +36,7 @@ class TableWatch:
         stored = self._world.stored
         if entity is None:
             stored.pop(self._records[key], None)
+            self._referee.removed(self.sender, self._records[key])
             return
         try:
             link = Link.model_validate_json(entity.properties["record"])
@@ -46,10 +45,3 @@ class TableWatch:
         self._records[key] = link.incident_id.key
         stored[link.incident_id.key] = link
         self._referee.stored(self.sender, link)
-
-    def _first_look(self, workspace: str) -> None:
-        """The first look begins at the first moment at which the store could be reached, however late."""
-        since = self._world.now - LOOKBACK_SECONDS + HOUR / 2
-        for case in self._world.cases.values():
-            if case.workspace.arm_id.lower() == workspace:
-                case.in_lookback &= case.dated > since

@@ -20,10 +20,16 @@ EPOCH: Final = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """What freezes together: for how long it was frozen so far, and the timers it has set."""
+    """What freezes together: for how long it was frozen so far, and the timers it has set.
 
+    It began at `since`. `failed` are the keys of the workspaces and incidents whose failure it told.
+    """
+
+    is_timer: bool = False
+    since: float = 0.0
     frozen_seconds: float = 0.0
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
 
 
 WORK: Final[ContextVar[Work | None]] = ContextVar("work", default=None)

@@ -10,7 +10,7 @@ from concurrent.futures import Executor, Future
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import httpx
 from faultplan import FaultPlan
@@ -31,6 +31,9 @@ from contraforce_sentinel.stores.link_store import Found, Glimpse, LinkStore
 from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 from contraforce_sentinel.transport.connections import Connections
+
+
+_SLOW_SECONDS: Final = 1.0
 
 
 class _AtOnce(Executor):
@@ -104,6 +107,7 @@ class WatchedStore:
     async def delete(self, link: Link) -> None:
         def seen(_: None) -> None:
             self._world.stored.pop(link.incident_id.key, None)
+            self._referee.removed(self._process, link.incident_id.key)
 
         await self._do("delete", link, lambda: self._store.delete(link), seen)
 
@@ -178,6 +182,8 @@ class WatchedStore:
         label = _label(self._world, process, name, subject)
         await process.step(f"before {label}")
         fails, there, back = faults.of_store(self._world.now)
+        if there + back > _SLOW_SECONDS:
+            self._world.went_wrong()
         await asyncio.sleep(there)
         if fails == "before":
             self._lose(label, subject)
@@ -209,6 +215,7 @@ class WatchedStore:
 
     def _surprise(self, what: str, subject: Link | str) -> NoReturn:
         self._world.note(f"surprise {what}")
+        self._world.went_wrong()
         if isinstance(subject, Link):
             before = self._world.stored.get(subject.incident_id.key)
             if subject.ticket is not None and before is not None and before.ticket is None:
@@ -218,6 +225,7 @@ class WatchedStore:
 
     def _lose(self, label: str, subject: Link | str) -> NoReturn:
         self._world.note(f"{label} fails")
+        self._world.went_wrong()
         if isinstance(subject, Link):
             self._referee.not_stored(self._process, subject)
         raise StoreUnavailable("the simulated store is out of reach")

@@ -11,9 +11,9 @@ from typing import Final, Protocol
 import httpx
 from faultplan import Fate, Fault, FaultPlan
 from freezes import Freezes
-from referee import LinkCall, Process, Referee
+from referee import LinkCall, Referee
 from remote import Call, Remote
-from truth import World
+from truth import Process, World
 
 from sandbox.service import Answer
 
@@ -24,6 +24,7 @@ class Mortal(Process, Protocol):
     async def step(self, what: str) -> None: ...
 
 
+_SLOW_SECONDS: Final = 1.0
 _REPEATED: Final = frozenset({408, 429, 503})
 
 
@@ -72,6 +73,8 @@ class Wire:
         await self._process.step(f"before {label}")
         fate = self._faults.fate(call.operation, call.workspace, self._world.now)
         self._world.note(f"{label} sent {fate.fault}")
+        if fate.fault is not Fault.NONE or fate.there + fate.back > _SLOW_SECONDS:
+            self._world.went_wrong()
         link_call = self._referee.request_sent(self._process, call.operation, call.case, call.request.body)
         try:
             answer = await self._answer(call, fate, read_seconds)

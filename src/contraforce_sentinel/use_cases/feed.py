@@ -24,7 +24,7 @@ _ONE_ON: Final = timedelta(microseconds=1)
 class _Walk:
     """What one list has shown so far; further pages of it are read only while all has one moment."""
 
-    shown: set[str] = field(default_factory=set)
+    shown: set[tuple[str, datetime | None]] = field(default_factory=set)
     names: set[str] = field(default_factory=set)
     """Of the first moment alone."""
 
@@ -38,13 +38,13 @@ class _Walk:
     def note(self, rows: list[Row], *, has_next: bool) -> None:
         before = len(self.shown)
         for row in rows:
+            self.shown.add((row.name, row.moment))
             if row.moment is not None:
                 self.moments.add(row.moment)
                 self.last = row.moment
                 self.dated += 1
             if self.is_of_one_moment:
                 self.names.add(row.name)
-            self.shown.add(row.name)
         self.rows += len(rows)
         self.pages += len(self.shown) > before
         self.has_next = has_next

@@ -261,7 +261,7 @@ def _is_merged_since(before: Link, link: Link) -> bool:
 class _Settled:
     """The rows of a workspace that need nothing unless they change, of its last look and of this one.
 
-    Hashes: tens of thousands of them take little.
+    Hashes: tens of thousands of them take little. One without a moment may change without a sign.
     """
 
     before: AbstractSet[int] = frozenset()
@@ -275,4 +275,5 @@ class _Settled:
         return mark in self.now
 
     def add(self, row: Row) -> None:
-        self.now.add(hash((row.name, row.moment)))
+        if row.moment is not None:
+            self.now.add(hash((row.name, row.moment)))

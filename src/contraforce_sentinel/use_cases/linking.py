@@ -111,7 +111,7 @@ class TicketLinking:
             wanted = found.requesting(delivery.ticket_id, of=customer.contraforce_workspace_id, now=now)
             if found.state is LinkState.SKIPPED and delivery.incident is not None:
                 wanted = self._brought_back(wanted, delivery, customer, now)
-            is_open = wanted.is_claimable(now) and not _stays_skipped(wanted, delivery)
+            is_open = wanted.is_claimable(now) and not _stays_skipped(wanted, delivery, known)
             if not is_open and wanted == found:
                 return found, False
             try:
@@ -152,9 +152,10 @@ class TicketLinking:
             if link.ticket is None:
                 await self._workspaces.resolve(customer, until=until)
                 incident, is_confirmed = await self._incident(link, delivery, customer, until)
-                link = followed(incident, link, customer, is_confirmed=is_confirmed, now=self._clock())
-                if link.state is LinkState.SKIPPED:
-                    return await self._store.replace(link)
+                looked = followed(incident, link, customer, is_confirmed=is_confirmed, now=self._clock())
+                if looked.state is LinkState.SKIPPED:  # if that cannot be stored, it was not skipped
+                    return await self._store.replace(looked)
+                link = looked
                 found = await self._link_ticket(link, incident, customer, until)
                 ticket_at_risk = True
                 link = link.ticketed(
@@ -277,13 +278,16 @@ class TicketLinking:
         return link.linked(now=self._clock())
 
 
-def _stays_skipped(link: Link, delivery: Delivery) -> bool:
+def _stays_skipped(link: Link, delivery: Delivery, known: Link | None) -> bool:
     """Whether a delivery leaves a skipped link as it is.
 
-    Where it names the incident alone, Sentinel is asked; but not for a link that was dead before.
+    Where it names the incident alone, Sentinel is asked; but not for a link that was dead before, nor where
+    another worker has just skipped what the caller has read as due.
     """
-    is_skipped = link.state is LinkState.SKIPPED
-    return is_skipped and (delivery.incident is not None or link.was_dead is not None)
+    if link.state is not LinkState.SKIPPED:
+        return False
+    was_due = known is not None and known.state is not LinkState.SKIPPED
+    return was_due or delivery.incident is not None or link.was_dead is not None
 
 
 def _refuse_other_ticket(link: Link, delivery: Delivery, *, ours: bool) -> None:
