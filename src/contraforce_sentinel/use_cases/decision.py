@@ -94,3 +94,12 @@ def followed(
             return record.saw(incident, is_confirmed=is_confirmed, now=now).brought_back(now=now)
         case _:
             return record.saw(incident, is_confirmed=is_confirmed, now=now)
+
+
+def brought_back(
+    incident: Incident, record: Link, customer: Customer, *, is_confirmed: bool, now: datetime
+) -> Link:
+    """Return a skipped record as its incident needs it, if it is to be linked after all; else the same one."""
+    if need(incident, record, customer) is not Need.BRING_BACK:
+        return record
+    return followed(incident, record, customer, is_confirmed=is_confirmed, now=now)

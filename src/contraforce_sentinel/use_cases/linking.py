@@ -32,7 +32,7 @@ from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.telemetry.events import about, event, span
 from contraforce_sentinel.telemetry.reports import report_failure, report_link, report_revived
 from contraforce_sentinel.transport.retries import deadline
-from contraforce_sentinel.use_cases.decision import Need, followed, need
+from contraforce_sentinel.use_cases.decision import Need, brought_back, followed, need
 
 _CLAIM_TRIES: Final = 5
 _OFFER_SECONDS: Final = 2.0
@@ -110,7 +110,9 @@ class TicketLinking:
                 continue
             wanted = found.requesting(delivery.ticket_id, of=customer.contraforce_workspace_id, now=now)
             if found.state is LinkState.SKIPPED and delivery.incident is not None:
-                wanted = self._brought_back(wanted, delivery, customer, now)
+                wanted = brought_back(
+                    delivery.incident, wanted, customer, is_confirmed=delivery.is_confirmed, now=now
+                )
             is_open = wanted.is_claimable(now) and not _stays_skipped(wanted, delivery, known)
             if not is_open and wanted == found:
                 return found, False
@@ -137,13 +139,6 @@ class TicketLinking:
             updated_at=now,
         )
         return new.claimed(owner=self._owner, now=now)
-
-    def _brought_back(self, link: Link, delivery: Delivery, customer: Customer, now: datetime) -> Link:
-        """Return a skipped link as its incident needs it; a skip itself waits for Sentinel's own word."""
-        incident = delivery.incident
-        if incident is None or need(incident, link, customer) is not Need.BRING_BACK:
-            return link
-        return followed(incident, link, customer, is_confirmed=delivery.is_confirmed, now=now)
 
     async def _work(self, link: Link, delivery: Delivery, customer: Customer, until: float) -> Link:
         """Do what is left to do on a claimed link and store where that ended, whatever happens."""
