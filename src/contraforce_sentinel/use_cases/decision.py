@@ -99,7 +99,7 @@ def followed(
 def brought_back(
     incident: Incident, record: Link, customer: Customer, *, is_confirmed: bool, now: datetime
 ) -> Link:
-    """Return a skipped record as its incident needs it, if it is to be linked after all; else the same one."""
+    """Return a skipped record as it was before, if its incident is to be linked after all; else the same."""
     if need(incident, record, customer) is not Need.BRING_BACK:
         return record
     return followed(incident, record, customer, is_confirmed=is_confirmed, now=now)
