@@ -372,3 +372,29 @@ async def test_more_than_a_list_can_show_at_one_moment_is_told_and_the_rest_goes
     assert await all_decided(following, later) == []
     stuck = [vars(one) for one in caplog.records if vars(one).get(EVENT_NAME) == "feed.stuck"]
     assert [one["workspace"] for one in stuck] == [WorkspaceId.parse(workspace.arm_id).key]
+
+
+async def test_an_incident_that_changed_costs_one_read_of_the_store_at_most_and_another_none(
+    app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINK_STORE", app.sandbox.tables.connection_string)
+    await close_app()
+    linked = [app.workspace.add_incident() for _ in range(30)]
+    await several_runs(app, 2)
+
+    def records_read() -> list[str]:
+        reads = [call.path.lower() for call in app.sandbox.log.of("tables.get")]
+        return [path for path in reads if "link-" in path]
+
+    app.sandbox.log.clear()
+    await app.reconcile()
+    assert records_read() == []
+    for incident in linked[:10]:
+        incident.merge_away()
+    for incident in linked[10:20]:
+        incident.touch()
+    await app.reconcile()
+    read = records_read()
+    assert len(read) == len(set(read)) == 20
+    seen = [found.seen.state for one in linked[:10] if (found := await record(one))]
+    assert seen == ["merged"] * 10
