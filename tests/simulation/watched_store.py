@@ -32,7 +32,6 @@ from contraforce_sentinel.stores.sqlite import SqliteLinkStore
 from contraforce_sentinel.stores.tables import READ_SECONDS, TableLinkStore
 from contraforce_sentinel.transport.connections import Connections
 
-
 _SLOW_SECONDS: Final = 1.0
 
 
