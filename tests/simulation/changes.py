@@ -9,7 +9,7 @@ from truth import Case, World
 
 type What = Literal["raise", "lower", "close", "reopen", "merge", "touch", "delete"]
 
-_WHAT: Final[Sequence[What]] = (
+WHAT: Final[Sequence[What]] = (
     *("raise", "lower", "close", "reopen") * 3,
     *("merge",) * 2,
     *("touch",) * 2,
@@ -49,7 +49,7 @@ def draw_changes(world: World, *, until: float, may_die: bool) -> list[Change]:
             at = max(case.created, 0.0)
             for _ in range(rng.choice((1, 1, 2, 3, 4))):
                 at += rng.choice((rng.uniform(0, 5), rng.uniform(0, until), rng.uniform(0, until / 3)))
-                changes.append(Change(min(at, last), case, rng.choice(_WHAT)))
+                changes.append(Change(min(at, last), case, rng.choice(WHAT)))
         if may_die and rng.random() < 0.5:
             at = max(case.created, 0.0) + rng.uniform(300, 0.6 * until + 300)
             closed = Change(at, case, rng.choice(("close", "close", "merge")))

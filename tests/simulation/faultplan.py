@@ -118,7 +118,7 @@ class FaultPlan:
         self._seed = seed
         self._tables = TableFaults(seed, until=until)
         self._codes = Codes(seed, until=until, workspaces=workspaces)
-        self.until = until
+        self.until = self.harsh_until = until
         self.deadly = rng.random() < 0.2
         self._rate = rng.choice((0.0, 0.05, 0.15, 0.3, 0.5))
         self._store_rate = rng.choice((0.0, 0.0, 0.02, 0.08))
@@ -134,6 +134,12 @@ class FaultPlan:
         self.outages = [
             replace(outage, start=min(outage.start, 0.5 * HOUR), end=self.until) for outage in self.outages
         ]
+
+    def go_on(self, *, until: float) -> None:
+        """Let faults come for longer, but only rare ones; until `harsh_until` they come as before."""
+        if until > self.until:
+            self.until, self._rate = until, min(self._rate, 0.02)
+            self._store_rate, self._slow_rate = min(self._store_rate, 0.02), min(self._slow_rate, 0.02)
 
     def outlast(self) -> None:
         """Let one service be away nearly all the time, and hardly anything else: patience has to last."""

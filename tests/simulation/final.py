@@ -86,11 +86,12 @@ def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: F
         "unexpected": AT_RISK in file.killers or lasting,
         "not-ingested-yet": lasting,
         "no-ticket-yet": lasting,
+        "comment-conflict": case.workspace.second_put == 409 and referee.following.trail(case.key).is_reborn,
     }
     unavailable = lasting and (link.reason or "").endswith("-unavailable")
     if not (unavailable or allowed.get(link.reason or "", False)):
         world.violate("c", f"{case.label}: dead ({link.reason}) without a reason that allows it")
-    at_once = {"contraforce-rejected", "contraforce-malformed"}
+    at_once = {"contraforce-rejected", "contraforce-malformed", "comment-conflict"}
     is_refused = link.reason == "ticket-refused" or (link.reason == "unexpected" and AT_RISK in file.killers)
     if link.reason not in at_once and not is_refused and link.failures < _TRIES:
         world.violate("c", f"{case.label}: dead ({link.reason}) after {link.failures} tries")

@@ -58,6 +58,7 @@ class Trail:
     to_tell: list[Write] = field(default_factory=list)
     mergers_told: int = 0
     is_removed: bool = False
+    is_reborn: bool = False
     is_dead: bool = False
 
     def touched_by_others(self, work: Work, now: float) -> bool:
@@ -90,7 +91,7 @@ class FollowWatch:
         if is_reborn:
             if work is not None and work.is_timer:
                 world.violate("a", f"{case.label}: the timer makes a record anew that was removed")
-            trail = self._trails[case.key] = Trail(to_tell=trail.to_tell)
+            trail = self._trails[case.key] = Trail(to_tell=trail.to_tell, is_reborn=True)
         before, trail.last = trail.last, link
         if before is not None:
             self._refuse_over_lease(process, case, before, work)
@@ -196,7 +197,9 @@ class FollowWatch:
             self._world.violate("g", f"{case.label}: open, and skipped ({link.reason}) by {process.name}")
         changed = seconds_of(case.facts.changed)
         is_recent = work.since - _LOOKED_AT_SECONDS <= changed <= work.since - _CLOCKS_APART_SECONDS
-        if is_recent and link.seen.state != case.state:
+        at, by = trail.writes[-1] if trail.writes else (-inf, None)
+        is_recent &= at < changed or (by is not None and by.is_timer)  # a delivery may know less
+        if is_recent and link.seen.state not in {None, case.state}:
             self._world.violate("g", f"{case.label}: {case.state}, and its record says {link.seen.state}")
 
     def _check_start(self, process: Process, workspace: str) -> None:

@@ -56,8 +56,8 @@ class Machine:
         self.retention = self.shortest_retention = retention
         self.left_out: frozenset[str] = frozenset()
         self.referee = Referee(world)
-        self.surprises = Surprises(world, self.referee, until=faults.until)
-        self.freezes = Freezes(world, self.referee, until=faults.until)
+        self.surprises = Surprises(world, self.referee, until=faults.harsh_until)
+        self.freezes = Freezes(world, self.referee, until=faults.harsh_until)
         self.remote = Remote(world, self.referee)
         self.store: LinkStore
         self.is_store_shared = True

@@ -21,11 +21,19 @@ class Jump:
     end: float
 
 
-def draw_jump(world: World, *, until: float, slots: int) -> Jump | None:
+def draw_jump(world: World, *, until: float, slots: int, end: float) -> Jump | None:
     """Return what happens to a clock of this world; in most worlds nothing does.
 
-    The first look of the timer has a right clock, and no record becomes old enough to be removed.
+    In a few the first look of the timer has a wrong clock, and retention in some that last for days.
     """
+    dice = Random(f"first clocks {world.seed}")  # noqa: S311
+    if end > until and dice.random() < 0.4:  # around the first run of a day
+        start, end = dice.uniform(36, 40), dice.uniform(41, 50)
+        ahead = dice.choice((2, 24 * 365, 24 * 365))
+        return Jump(dice.randrange(slots), ahead * HOUR, start * HOUR, end * HOUR)
+    if dice.random() < 0.05:
+        ahead = dice.choice((2, 6, 24 * 365, 24 * 365, -6))
+        return Jump(dice.randrange(slots), ahead * HOUR, 0.0, dice.uniform(2, 900))
     rng = Random(f"jumps {world.seed}")  # noqa: S311
     ahead = next((case for case in world.cases.values() if case.is_ahead), None)
     if ahead is not None:

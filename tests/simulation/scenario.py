@@ -8,6 +8,7 @@ from uuid import UUID
 
 from changes import Change, Restart, draw_changes, draw_restarts
 from codes import make_late
+from days import DAYS_SHARE, Days, draw_days
 from faultplan import HOUR, FaultPlan
 from truth import NO_DATES, PLANTED_TITLE, Case, World
 from virtual_time import wall
@@ -51,6 +52,8 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     has_to_wait = not is_long and dice.random() < 0.03
     if has_to_wait:
         until = dice.uniform(70 * 60, 90 * 60)
+    dice = Random(f"days {world.seed}")  # noqa: S311
+    lasts_days = not is_long and not has_to_wait and dice.random() < DAYS_SHARE
     first, between = rng.uniform(-60, 60), rng.uniform(-60, 60)
     scenario = Scenario(
         faults_until=until,
@@ -78,9 +81,23 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
     _arrive_late(world, scenario)
     scenario.changes += draw_changes(world, until=until, may_die=plan.deadly)
     scenario.restarts += draw_restarts(world, until=until, retention_days=scenario.retention_days)
+    if lasts_days:
+        _last(world, scenario, draw_days(world, retention_days=scenario.retention_days), plan)
     _make_odd(world)
     make_late(world)
     return scenario, plan
+
+
+def _last(world: World, scenario: Scenario, days: Days, plan: FaultPlan) -> None:
+    """Let a world go on for days after its hour of faults; some incidents are delivered again in the end."""
+    rng = Random(f"deliveries of days {world.seed}")  # noqa: S311
+    plan.go_on(until=days.end if rng.random() < 0.5 else plan.until)
+    scenario.ends_at, scenario.timer_seconds = days.end, days.timer_seconds
+    scenario.changes += days.changes
+    scenario.restarts = days.restarts
+    for case in world.cases.values():
+        if rng.random() < 0.25:
+            scenario.postings.append(Posting(rng.uniform(0.6, 0.95) * days.end, _body(rng, case.facts), case))
 
 
 def _add_workspace(rng: Random, world: World, index: int) -> None:

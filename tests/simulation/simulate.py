@@ -147,7 +147,8 @@ class _Simulation:
     async def _set_a_clock(self) -> None:
         """Let one instance's clock be wrong for a while, in some worlds."""
         offsets = self._scenario.offsets
-        jump = draw_jump(self._world, until=self._scenario.faults_until, slots=len(offsets))
+        until, end = self._scenario.faults_until, self._scenario.ends_at
+        jump = draw_jump(self._world, until=until, slots=len(offsets), end=end)
         if jump is None:
             return
         for moment, seconds in ((jump.start, jump.seconds), (jump.end, -jump.seconds)):
