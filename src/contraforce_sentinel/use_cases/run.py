@@ -13,7 +13,7 @@ from contraforce_sentinel.telemetry.reports import report_unreadable, report_wor
 from contraforce_sentinel.use_cases.outages import Outages
 
 _CONCURRENCY: Final = 20
-_LISTS: Final = 10
+_LISTS: Final = 5
 
 
 @dataclass(slots=True)
