@@ -29,11 +29,11 @@ def draw_jump(world: World, *, until: float, slots: int, end: float) -> Jump | N
     dice = Random(f"first clocks {world.seed}")  # noqa: S311
     if end > until and dice.random() < 0.4:  # around the first run of a day
         start, end = dice.uniform(36, 40), dice.uniform(41, 50)
-        ahead = dice.choice((2, 24 * 365, 24 * 365))
-        return Jump(dice.randrange(slots), ahead * HOUR, start * HOUR, end * HOUR)
+        hours_ahead = dice.choice((2, 24 * 365, 24 * 365))
+        return Jump(dice.randrange(slots), hours_ahead * HOUR, start * HOUR, end * HOUR)
     if dice.random() < 0.05:
-        ahead = dice.choice((2, 6, 24 * 365, 24 * 365, -6))
-        return Jump(dice.randrange(slots), ahead * HOUR, 0.0, dice.uniform(2, 900))
+        hours_ahead = dice.choice((2, 6, 24 * 365, 24 * 365, -6))
+        return Jump(dice.randrange(slots), hours_ahead * HOUR, 0.0, dice.uniform(2, 900))
     rng = Random(f"jumps {world.seed}")  # noqa: S311
     ahead = next((case for case in world.cases.values() if case.is_ahead), None)
     if ahead is not None:

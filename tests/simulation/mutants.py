@@ -56,12 +56,12 @@ BUGS: Final = (
     Bug(
         "watermark moves before the page is stored",
         "use_cases/following.py",
-        "            async for row, is_done in self._take_all(rows, customer, run):\n",
-        "            for row in rows:\n"
-        "                if row.moment is not None:\n"
-        "                    moved = partial(Feed.passing, moment=row.moment)\n"
-        "                    feed = await keep(self._store, workspace, feed, moved)\n"
-        "            async for row, is_done in self._take_all(rows, customer, run):\n",
+        "                async for row, is_done in self._take_all(rows, settled, customer, run):\n",
+        "                for row in rows:\n"
+        "                    if row.moment is not None:\n"
+        "                        moved = partial(Feed.passing, moment=row.moment)\n"
+        "                        feed = await keep(self._store, workspace, feed, moved)\n"
+        "                async for row, is_done in self._take_all(rows, settled, customer, run):\n",
     ),
     Bug(
         "watermark moves past failing inserts",
@@ -146,7 +146,7 @@ BUGS: Final = (
     ),
     Bug(
         "a date without a zone stays without one",
-        "azure/incidents.py",
+        "domain/inputs.py",
         "found.replace(tzinfo=UTC)",
         "found",
     ),
@@ -277,6 +277,136 @@ BUGS: Final = (
         "use_cases/decision.py",
         "row = {IncidentState.CLOSED: _CLOSED, IncidentState.MERGED: _MERGED}.get(incident.state)",
         "row = None",
+    ),
+    Bug(
+        "feed by creation",
+        "use_cases/following.py",
+        "            by=CHANGED,\n",
+        '            by="createdTimeUtc",\n',
+    ),
+    Bug(
+        "a skipped link is never looked at again",
+        "use_cases/decision.py",
+        "_OPEN: Final[_Row] = (Need.LINK, Need.NOTE, Need.NOTE, Need.BRING_BACK,",
+        "_OPEN: Final[_Row] = (Need.LINK, Need.NOTE, Need.NOTE, Need.NOTE,",
+    ),
+    Bug(
+        "an incident that was merged away is linked anew",
+        "use_cases/decision.py",
+        "_MERGED: Final[_Row] = (Need.SKIP, Need.SKIP, Need.TELL_MERGED, Need.NOTE,",
+        "_MERGED: Final[_Row] = (Need.LINK, Need.NOTE, Need.TELL_MERGED, Need.BRING_BACK,",
+    ),
+    Bug(
+        "the link of an incident that was merged away begins anew",
+        "use_cases/following.py",
+        "        if changed == link:\n",
+        "        if _is_merged_since(link, changed):\n"
+        "            anew = {'state': LinkState.PENDING, 'ticket': None, 'next_try_at': now}\n"
+        "            changed = changed.model_copy(update=anew)\n"
+        "        if changed == link:\n",
+    ),
+    Bug(
+        "closed incidents keep a link that is due",
+        "use_cases/decision.py",
+        "_CLOSED: Final[_Row] = (Need.SKIP, Need.SKIP,",
+        "_CLOSED: Final[_Row] = (Need.SKIP, Need.NOTE,",
+    ),
+    Bug(
+        "retention links again: the feed does not leave behind what is removed",
+        "use_cases/retention.py",
+        "partial(Feed.leaving, before=before + MARGIN)",
+        "lambda now: now",
+    ),
+    Bug(
+        "retention links again: without a margin",
+        "use_cases/retention.py",
+        "MARGIN: Final = timedelta(hours=2)",
+        "MARGIN: Final = timedelta(hours=-26)",
+    ),
+    Bug(
+        "retention removes what the feed could take for new",
+        "use_cases/retention.py",
+        "if link.seen.is_undated or (created is not None and created >= follows_from):",
+        "if created is None and now < follows_from:",
+    ),
+    Bug(
+        "retention believes a clock that is ahead",
+        "use_cases/retention.py",
+        "before = min(self._clock(), feed.watermark) - self._retention",
+        "before = self._clock() - self._retention",
+    ),
+    Bug(
+        "a dead link is revived by close and reopen",
+        "domain/links.py",
+        "        if self.was_dead is not None:\n",
+        "        if self.was_dead is not None and not self.was_dead:\n",
+    ),
+    Bug(
+        "the feed writes over a lease",
+        "use_cases/following.py",
+        "        if link.is_busy(now):\n            return False\n",
+        "",
+    ),
+    Bug(
+        "the watermark passes a row whose record somebody holds",
+        "use_cases/following.py",
+        "        if link.is_busy(now):\n            return False\n",
+        "        if link.is_busy(now):\n            return True\n",
+    ),
+    Bug(
+        "what is followed begins ahead of now, where a wrong clock has set it",
+        "use_cases/following.py",
+        "    if feed.follows_from is not None and feed.follows_from > now:\n",
+        "    if feed.follows_from is not None and not feed.follows_from:\n",
+    ),
+    Bug(
+        "incidents that enter late are taken for old ones",
+        "use_cases/following.py",
+        "if follows_from is None or created < follows_from:",
+        "if follows_from is None or created < follows_from or created < run.started_at - OVERLAP:",
+    ),
+    Bug(
+        "what was created before is taken up as well",
+        "use_cases/following.py",
+        "if follows_from is None or created < follows_from:",
+        "if follows_from is None:",
+    ),
+    Bug(
+        "an event is told before its write",
+        "use_cases/following.py",
+        "        try:\n            await self._store.replace(changed)\n",
+        "        self._tell(changed, link, incident, run)\n"
+        "        try:\n            await self._store.replace(changed)\n",
+    ),
+    Bug(
+        "nobody tells that an incident was merged away",
+        "use_cases/following.py",
+        "            report_merged(link, trigger=_TRIGGER)\n",
+        "            pass\n",
+    ),
+    Bug(
+        "a row without a moment is settled for good",
+        "use_cases/following.py",
+        "        if row.moment is not None:\n            self.now.add(",
+        "        if True:\n            self.now.add(",
+    ),
+    Bug(
+        "a page that shows an incident again is no other page",
+        "use_cases/feed.py",
+        "self.shown.add((row.name, row.moment))",
+        "self.shown.add((row.name, None))",
+    ),
+    Bug(
+        "what another worker has skipped is brought back by a run that knew it as due",
+        "use_cases/linking.py",
+        "    return was_due or delivery",
+        "    return delivery",
+    ),
+    Bug(
+        "a skip that cannot be stored becomes a try of a skipped link",
+        "use_cases/linking.py",
+        "                    return await self._store.replace(looked)\n",
+        "                    link = looked\n                    return await self._store.replace(link)\n",
     ),
 )
 

@@ -14,8 +14,8 @@ from truth import NO_DATES, PLANTED_TITLE, Case, World
 from virtual_time import wall
 
 from sandbox import TICKET_SYSTEMS, SandboxIncident, SandboxWorkspace
-from sandbox.bodies import trimmed_time
 from sandbox.incidents import Severity
+from sandbox.oddities import without_zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +229,6 @@ def _make_odd(world: World) -> None:
         workspace.listing.end = rng.choice(("missing", "null", "empty"))
     for case in world.cases.values():
         if rng.random() < 0.3:
-            without_zone = trimmed_time(case.facts.created).removesuffix("Z")
             dates = (without_zone, *NO_DATES)
             fields = ("createdTimeUtc", "lastModifiedTimeUtc", "firstActivityTimeUtc", "lastActivityTimeUtc")
             case.facts.odd = {field: rng.choice(dates) for field in rng.sample(fields, rng.randint(1, 4))}

@@ -78,10 +78,8 @@ class Case:
     @property
     def counts_as_created(self) -> float:
         """When the app has to take it for created: where Sentinel says no time, when it was last changed."""
-        odd = self.facts.odd
-        is_odd = odd.get("createdTimeUtc", "") in NO_DATES
-        has_date = odd.get("lastModifiedTimeUtc", "") in ("", *NO_DATES)
-        return seconds_of(self.facts.changed) if is_odd and has_date else self.dated
+        is_odd = self.facts.odd.get("createdTimeUtc", "") in NO_DATES
+        return seconds_of(self.facts.changed) if is_odd else self.dated
 
     def became(self, now: float) -> None:
         """Note since when it is what it is now."""
