@@ -1,9 +1,10 @@
 """Memory that is free goes back to the system: glibc keeps it, in pieces around what is still in use.
 
-Bodies and answers of megabytes leave such pieces behind, and the process seems to grow with each. Those of a
+Bodies and answers of megabytes leave such pieces behind, and the process seems to grow with each. So each of
+them has pages of its own: else glibc puts them among the small ones, once the first was freed. Those of a
 request that failed are held by its exception, whose traceback holds it in turn, until Python looks for such
 circles everywhere: the less often, the more modules there are. So these are left out of the search.
-https://man7.org/linux/man-pages/man3/malloc_trim.3.html
+https://man7.org/linux/man-pages/man3/malloc_trim.3.html, https://man7.org/linux/man-pages/man3/mallopt.3.html
 """
 
 import asyncio
@@ -14,6 +15,10 @@ from functools import cache
 from typing import Final
 
 _AFTER_SECONDS: Final = 1.0
+_LARGE_BYTES: Final = 512 * 1024
+_MMAP_THRESHOLD: Final = -3
+"""M_MMAP_THRESHOLD of malloc.h."""
+
 _due = 0.0
 _is_asked_again = False
 
@@ -52,7 +57,9 @@ def _trim() -> Callable[[int], object]:
     import ctypes  # noqa: PLC0415 - a cold start does without
 
     try:
-        found: Callable[[int], object] = ctypes.CDLL(None).malloc_trim
+        libc = ctypes.CDLL(None)
+        found: Callable[[int], object] = libc.malloc_trim
+        libc.mallopt(_MMAP_THRESHOLD, _LARGE_BYTES)
     except (OSError, TypeError, AttributeError):  # of Windows, of macOS and musl
         return lambda _: None
     return found
