@@ -30,6 +30,37 @@ asyncio.run(main())
 """
 
 
+# One body after the other, with what stays in use behind it.
+LARGE = """
+import asyncio
+from pathlib import Path
+from contraforce_sentinel.edge import memory
+
+def megabytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
+
+async def main():
+    memory.give_back_soon()
+    await asyncio.sleep(memory._AFTER_SECONDS + 0.5)
+    stays = []
+    for _ in range(8):
+        body = b"x" * (5 * 2**20)
+        stays.append(bytearray(100_000))
+        full = megabytes()
+        del body
+    print(full - megabytes())
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_large_body_is_given_back_at_once_whatever_stays_in_use_behind_it() -> None:
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=True)
+    assert int(done.stdout) >= 4
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_what_is_free_is_given_back_a_second_later() -> None:
