@@ -12,8 +12,9 @@ import pytest_asyncio
 from conftest import App
 
 from contraforce_sentinel import bootstrap
+from contraforce_sentinel.azure import sentinel
 from contraforce_sentinel.bootstrap import build, close_app, current_app
-from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
+from contraforce_sentinel.domain.incidents import Delivery, IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.settings import Settings
@@ -398,3 +399,41 @@ async def test_an_incident_that_changed_costs_one_read_of_the_store_at_most_and_
     assert len(read) == len(set(read)) == 20
     seen = [found.seen.state for one in linked[:10] if (found := await record(one))]
     assert seen == ["merged"] * 10
+
+
+async def test_a_page_that_shows_one_again_because_it_was_changed_meanwhile_hides_no_other(
+    following: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sentinel, "PAGE_SIZE", 1)
+    now = datetime.now(UTC)
+    moved, hidden = (
+        following.workspace.add_incident(status="Closed", created=now - minutes * HOUR / 60)
+        for minutes in (2, 1)
+    )
+    following.workspace.listing.after(1, moved.touch)
+    await following.reconcile()
+    assert [await standing(one) for one in (moved, hidden)] == [("skipped", "closed")] * 2
+
+
+async def test_a_change_of_an_incident_that_shows_no_time_of_change_is_followed(following: App) -> None:
+    incident = following.workspace.add_incident(severity="Low")
+    incident.odd = {"lastModifiedTimeUtc": "yesterday"}
+    await several_runs(following, 2)
+    incident.set_severity("High")
+    await following.reconcile()
+    assert await standing(incident) == ("linked", None)
+
+
+async def test_what_one_run_has_skipped_another_that_read_it_as_due_leaves_alone(
+    following: App, caplog: pytest.LogCaptureFixture
+) -> None:
+    incident = following.workspace.add_incident()
+    incident.hold_back()
+    await following.post(incident)
+    due = await record(incident)
+    incident.close()
+    await following.reconcile()
+    delivery = Delivery(IncidentId.parse(incident.arm_id), is_confirmed=True)
+    outcome = await current_app().linking.link(delivery, trigger="timer", known=due)
+    assert (outcome.link.state, outcome.link.attempts) == ("skipped", 1)
+    assert told(caplog, "link.revived", incident) == []
