@@ -104,7 +104,9 @@ EVENTS: Final = {("merged", "ticketed"), ("merged", "linked"), ("merged and open
 REASONS: Final = {
     "below": Reason.BELOW_MINIMUM_SEVERITY,
     "closed": Reason.CLOSED,
+    "closed below": Reason.CLOSED,
     "merged": Reason.REDIRECTED,
+    "merged and open": Reason.REDIRECTED,
 }
 TABLE: Final = list(product(CELLS, RECORDS))
 
