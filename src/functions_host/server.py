@@ -92,7 +92,7 @@ class Server:
             )
 
     def _application(self) -> web.Application:
-        application = web.Application(client_max_size=MAX_REQUEST_BYTES)
+        application = web.Application()
         application.router.add_post("/admin/functions/{name}", self._admin)
         application.router.add_route("*", "/{path:.*}", self._function)
         return application
@@ -113,7 +113,7 @@ class Server:
                 headers=request.headers,
                 params=match.params,
                 query=request.query,
-                body=await request.read(),
+                body=await _body(request),
             )
         except InvocationFailed as failure:
             log_failure(failure)
@@ -132,7 +132,7 @@ class Server:
         except KeyError:
             return web.Response(status=404)
         try:
-            invocation = json.loads(await request.read())
+            invocation = json.loads(await _body(request))
         except ValueError:
             return web.Response(status=400)
         if not isinstance(invocation, dict):
@@ -159,3 +159,13 @@ class Server:
                 await self._worker.invoke_with_text(function.name, text)
         except InvocationFailed as failure:
             log_failure(failure)
+
+
+async def _body(request: web.Request) -> bytes:
+    """Read the body, and keep it nowhere: a connection holds its last request until the next one comes."""
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > MAX_REQUEST_BYTES:
+            raise web.HTTPRequestEntityTooLarge(max_size=MAX_REQUEST_BYTES, actual_size=len(body))
+    return bytes(body)
