@@ -167,7 +167,7 @@ class Link(Record):
         A skipped one begins anew, as if nobody had looked at its incident yet.
         """
         until = now + LEASE
-        forgotten = {"state": None, "since": None}
+        forgotten = {"state": None, "since": None, "changed_at": None}
         is_skipped = self.state is LinkState.SKIPPED
         return self._after(
             now,
