@@ -243,6 +243,25 @@ async def test_a_mistyped_ticket_id_is_refused_once_and_any_other_brings_the_lin
     assert (right.json["status"], right.json["ticket"]["number"]) == ("linked", by_hand.number)
 
 
+@pytest.mark.parametrize("asked", ["while it is closed", "when it is reopened"])
+async def test_another_ticket_id_takes_the_place_of_a_refused_one_of_an_incident_that_was_closed_meanwhile(
+    app: App, asked: str
+) -> None:
+    incident, by_hand = incident_of(app), app.workspace.add_ticket()
+    assert (await app.post({**incident.trigger_body(), "ticketId": "T2026-mistyped"})).status == 422
+    incident.close()
+    await app.reconcile()
+    if asked == "when it is reopened":
+        incident.reopen()
+    answer = await app.post({**incident.trigger_body(), "ticketId": str(by_hand.id)})
+    if asked == "while it is closed":
+        assert answer.json["status"] == "skipped"
+        incident.reopen()
+        await app.reconcile()
+    record = await app.record(incident.name, workspace=app.workspace.name)
+    assert (record.json["status"], record.json["ticket"]["number"]) == ("linked", by_hand.number)
+
+
 async def test_a_delivery_without_a_ticket_id_brings_back_a_link_whose_ticket_was_refused(app: App) -> None:
     incident = incident_of(app)
     assert (await app.post({**incident.trigger_body(), "ticketId": "T2026-mistyped"})).status == 422

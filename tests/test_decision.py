@@ -1,5 +1,6 @@
 """What an incident needs: every cell of the table, the same for whoever asks."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any, Final
@@ -111,6 +112,11 @@ REASONS: Final = {
 TABLE: Final = list(product(CELLS, RECORDS))
 
 
+def after_all(link: Link) -> Link:
+    """Return the record after it was seen to be open."""
+    return followed(INCIDENTS["open"], link, customer(), is_confirmed=True, now=LATEST)
+
+
 def after(now: str, before: str) -> Link:
     """Return the record after a look; of an incident that had none, a new one."""
     record = RECORDS[before] or new()
@@ -171,6 +177,23 @@ def test_the_two_words_of_a_record_decide_as_the_whole_of_it(now: str, before: s
     record = RECORDS[before]
     words: tuple[Any, Any] = (record.state, record.seen.state) if record else (None, None)
     assert need_by_state(INCIDENTS[now], *words, customer()) is need(INCIDENTS[now], record, customer())
+
+
+@pytest.mark.parametrize(("now", "before"), TABLE)
+def test_a_look_that_comes_after_a_later_one_changes_nothing(now: str, before: str) -> None:
+    """As of another instance, whose list is older."""
+    later = replace(INCIDENTS[now], changed_at=LATER)
+    link = followed(later, RECORDS[before] or new(), customer(), is_confirmed=True, now=LATER)
+    for late in INCIDENTS.values():
+        if link.seen.changed_at == LATER:  # else the later look has written nothing
+            assert followed(late, link, customer(), is_confirmed=True, now=LATEST) == link
+            assert need(late, link, customer()) is Need.NOTHING
+
+
+def test_a_change_that_lies_ahead_hides_none_that_follows() -> None:
+    ahead = replace(INCIDENTS["closed"], changed_at=LATEST)
+    link = followed(ahead, seen_open(), customer(), is_confirmed=True, now=LATER)
+    assert after_all(link).state is LinkState.PENDING
 
 
 @pytest.mark.parametrize("state", ["ticketed", "linked", "dead"])

@@ -262,6 +262,19 @@ async def test_what_was_created_before_the_workspace_was_followed_is_left_to_bac
     assert (await following.post(old)).json["status"] == "linked"
 
 
+async def test_what_is_left_to_backfill_is_counted_once_in_a_run(following: App, clock: Clock) -> None:
+    old = following.workspace.arrive_late(created=datetime.now(UTC) - 48 * HOUR)
+    following.workspace.add_incident()
+    await following.reconcile()
+    clock.ahead = timedelta(days=1)
+    old.touch(at=clock() - timedelta(minutes=2))
+    following.workspace.add_incident(created=clock() - timedelta(minutes=1))
+    await following.reconcile()
+    run = await current_app().store.last_run()
+    assert run is not None
+    assert run.left_to_backfill == 1
+
+
 async def test_what_retention_has_removed_the_timer_never_links_again(
     following: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +297,42 @@ async def test_what_retention_has_removed_the_timer_never_links_again(
     assert mark is not None
     assert all(incident.created < mark - HOUR for incident in incidents)  # 0.1.0 looks an hour back
     assert [links(following, one) for one in everything] == [1] * 5
+
+
+async def test_a_record_that_was_made_by_a_clock_that_is_slow_is_removed_all_the_same(
+    following: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINK_RETENTION_DAYS", "1")
+    await close_app()
+    incident = following.workspace.add_incident()
+    clock.ahead = -timedelta(seconds=30)
+    await following.reconcile()
+    for days in (0, 1, 2):
+        clock.ahead = timedelta(days=days, minutes=20 * days)
+        following.workspace.add_incident(status="Closed", created=clock() - timedelta(minutes=1))
+        await several_runs(following, 2)
+    assert await record(incident) is None
+
+
+async def test_a_clock_that_falls_behind_brings_back_nothing_that_retention_has_removed(
+    following: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINK_RETENTION_DAYS", "1")
+    await close_app()
+    incident = following.workspace.add_incident()
+    await following.reconcile()
+    clock.ahead = timedelta(days=1, minutes=20)
+    following.workspace.add_incident(status="Closed", created=clock() - timedelta(minutes=1))
+    await several_runs(following, 2)
+    clock.ahead += timedelta(days=1)
+    await following.reconcile()
+    assert await record(incident) is None
+    right, clock.ahead = clock.ahead, timedelta(days=-365)
+    await several_runs(following, 2)
+    clock.ahead = right
+    incident.touch(at=clock() - timedelta(minutes=1))
+    await several_runs(following, 2)
+    assert (await record(incident), links(following, incident)) == (None, 1)
 
 
 async def test_a_quiet_workspace_costs_one_list_call_a_run(following: App) -> None:

@@ -146,16 +146,20 @@ class Link(Record):
 
         That is kept while no worker is at it and no ticket is known.
 
-        Where the ticket that was asked for was refused, any other request, or none, brings the link back.
+        Where the ticket that was asked for was refused, any other request, or none, brings the link back;
+        of a closed incident, when it is reopened.
         """
         if ticket_id == self.requested_ticket_id or self.is_busy(now) or self.ticket:
             return self
         if self.state is LinkState.DEAD:
             is_refused = self.reason == Reason.TICKET_REFUSED
             return self.revived(now=now).requesting(ticket_id, of=of, now=now) if is_refused else self
-        if ticket_id is None:
+        was_refused = self.was_dead is not None and self.was_dead.reason == Reason.TICKET_REFUSED
+        if ticket_id is None and not was_refused:
             return self
-        return self._after(now, requested_ticket_id=ticket_id, requested_workspace_id=of)
+        changes: dict[str, object] = {"was_dead": None} if was_refused else {}
+        place = of if ticket_id else None
+        return self._after(now, requested_ticket_id=ticket_id, requested_workspace_id=place, **changes)
 
     def claimed(self, *, owner: str, now: datetime) -> Self:
         """One worker works on it; if that worker dies, the link is due when its lease ends.
@@ -163,7 +167,7 @@ class Link(Record):
         A skipped one begins anew, as if nobody had looked at its incident yet.
         """
         until = now + LEASE
-        forgotten = {"state": None, "since": None}
+        forgotten = {"state": None, "since": None, "changed_at": None}
         is_skipped = self.state is LinkState.SKIPPED
         return self._after(
             now,

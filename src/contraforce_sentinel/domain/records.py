@@ -52,29 +52,41 @@ class Step(Record):
 class Sighting(Record):
     """What the incident was when it was last looked at; only a change is written.
 
-    `state` is an `IncidentState`, since `since`; None where nobody has looked yet. `is_undated` says that
-    Sentinel gave no creation time, or one that lay ahead: no age can be told of it.
+    `state` is an `IncidentState`, since `since`; None where nobody has looked yet. `changed_at` is when
+    Sentinel had last changed what was written. `is_undated` says that Sentinel gave no creation time: no age
+    can be told of it.
     """
 
     state: str | None = None
     since: UtcTime | None = None
+    changed_at: UtcTime | None = None
     created_at: UtcTime | None = None
     is_undated: bool = False
     provider_incident_id: str | None = None
 
     def updated(self, incident: Incident, *, is_confirmed: bool, now: datetime) -> Self:
         """Return what is known after another look, at Sentinel's own words or at a body's."""
-        created = incident.created_at
-        is_undated = created is None or created > now
-        return self.model_copy(
+        if self.is_newer_than(incident):
+            return self
+        created, known = incident.created_at, self.created_at
+        seen = self.model_copy(
             update={
                 "state": incident.state,
                 "since": self.since if self.state == incident.state else now,
-                "created_at": created or self.created_at,
-                "is_undated": is_undated if is_confirmed else self.is_undated,
+                "created_at": created or known if is_confirmed else known or created,
+                "is_undated": created is None if is_confirmed else self.is_undated,
                 "provider_incident_id": incident.provider_id or self.provider_incident_id,
             }
         )
+        changed = incident.changed_at
+        if seen == self or changed is None or changed > now:
+            return seen
+        return seen.model_copy(update={"changed_at": changed})
+
+    def is_newer_than(self, incident: Incident) -> bool:
+        """Whether a look is late: what it shows has been changed since, and that was seen."""
+        changed = incident.changed_at
+        return changed is not None and self.changed_at is not None and changed < self.changed_at
 
 
 class Cause(Record):

@@ -11,13 +11,15 @@ from contraforce_sentinel.domain.records import Record, UtcTime
 class Feed(Record):
     """How far the changes of a workspace's incidents have been followed.
 
-    Incidents that were created before `follows_from` and have no record are not taken up. All that was
+    Incidents that were created before `follows_from` and have no record are not taken up; retention has
+    removed none that was created since `removed_before`, behind which the other never goes. All that was
     changed up to `watermark` is in the store; it is always the time of a change that Sentinel told. The
     second look of `second_look_on` has come to `second_look_at`, None where it is done. `version` is the
     store's, for compare-and-set.
     """
 
     follows_from: UtcTime | None = None
+    removed_before: UtcTime | None = None
     watermark: UtcTime | None = None
     second_look_at: UtcTime | None = None
     second_look_on: date | None = None
@@ -29,9 +31,10 @@ class Feed(Record):
         return self.model_copy(update={"watermark": moment}) if ahead else self
 
     def leaving(self, before: datetime) -> Self:
-        """What was created before a moment is not followed any more."""
-        ahead = self.follows_from is None or before > self.follows_from
-        return self.model_copy(update={"follows_from": before}) if ahead else self
+        """What was created before a moment is not followed any more, and is about to be removed."""
+        moments = {"follows_from": self.follows_from, "removed_before": self.removed_before}
+        changes = {name: before for name, moment in moments.items() if moment is None or before > moment}
+        return self.model_copy(update=changes) if changes else self
 
     def looking_again(self, at: datetime | None, on: date) -> Self:
         """The second look of a day has come so far."""

@@ -64,6 +64,8 @@ def need(incident: Incident, record: Link | None, customer: Customer) -> Need:
     """Return what an incident needs, given its record."""
     if record is None:
         return need_by_state(incident, None, None, customer)
+    if record.seen.is_newer_than(incident):
+        return Need.NOTHING
     return need_by_state(incident, record.state, record.seen.state, customer)
 
 

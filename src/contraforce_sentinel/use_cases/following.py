@@ -179,7 +179,8 @@ class Following:
         now = self._clock()
         created = incident.created_at or incident.changed_at or now
         if follows_from is None or created < follows_from:
-            run.left_to_backfill += need(incident, None, customer) is Need.LINK
+            if need(incident, None, customer) is Need.LINK:
+                run.left_to_backfill.add(incident.id.key)
             return True
         new = Link(
             incident_id=incident.id,
@@ -234,10 +235,11 @@ class Following:
 def _begun(feed: Feed, start: datetime, today: date) -> Feed:
     """Follow the workspace from `start` on, unless another instance has just begun.
 
-    The first look is as wide as a second one.
+    The first look is as wide as a second one. What retention has removed stays left behind.
     """
     if feed.follows_from is not None:
         return feed
+    start = max(start, feed.removed_before or start)
     return feed.model_copy(update={"follows_from": start, "second_look_on": today})
 
 

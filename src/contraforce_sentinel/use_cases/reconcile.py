@@ -77,7 +77,7 @@ class Reconciler:
             removed=run.removed,
             failed_workspaces=len(run.failed),
             unreadable=len(run.unreadable),
-            left_to_backfill=run.left_to_backfill,
+            left_to_backfill=len(run.left_to_backfill),
             backlog=Backlog(oldest_due_at=min(dues, default=None), dead=sum(b.dead for b in backlogs)),
         )
         with untraced():

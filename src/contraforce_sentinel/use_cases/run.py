@@ -37,7 +37,7 @@ class Run:
     linked: int = 0
     discovered: int = 0
     removed: int = 0
-    left_to_backfill: int = 0
+    left_to_backfill: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
     unreadable: set[str] = field(default_factory=set)
 
