@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from contraforce_sentinel.domain.customers import Customer
-from contraforce_sentinel.domain.incidents import Incident, IncidentState
+from contraforce_sentinel.domain.incidents import Delivery, Incident, IncidentState
 from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.reasons import Reason
 from contraforce_sentinel.domain.records import LinkState
@@ -101,7 +101,30 @@ def followed(
 def brought_back(
     incident: Incident, record: Link, customer: Customer, *, is_confirmed: bool, now: datetime
 ) -> Link:
-    """Return a skipped record as it was before, if its incident is to be linked after all; else the same."""
-    if need(incident, record, customer) is not Need.BRING_BACK:
+    """Return a skipped record as it was before, if its incident is to be linked after all; else the same.
+
+    What only a body says brings back none that could be linked: it is claimed, and Sentinel is asked.
+    """
+    is_asked = not is_confirmed and record.was_dead is None
+    if is_asked or need(incident, record, customer) is not Need.BRING_BACK:
         return record
     return followed(incident, record, customer, is_confirmed=is_confirmed, now=now)
+
+
+def stays_skipped(link: Link, delivery: Delivery, customer: Customer, known: Link | None) -> bool:
+    """Whether a delivery leaves a skipped link as it is.
+
+    Where it names the incident alone, or says that it is to be linked, Sentinel is asked; but not for a link
+    that was dead before, nor where another worker has just skipped what the caller has read as due.
+    """
+    if link.state is not LinkState.SKIPPED:
+        return False
+    was_due = known is not None and known.state is not LinkState.SKIPPED
+    given = delivery.incident
+    is_not_to_be = given is not None and need(given, link, customer) is not Need.BRING_BACK
+    return was_due or is_not_to_be or link.was_dead is not None
+
+
+def was_skipped(claim: Link) -> bool:
+    """Whether a skipped link was claimed, so that Sentinel has to say what its incident is."""
+    return bool(claim.history) and claim.history[-1].state is LinkState.SKIPPED

@@ -32,7 +32,14 @@ from contraforce_sentinel.stores.link_store import LinkStore
 from contraforce_sentinel.telemetry.events import about, event, span
 from contraforce_sentinel.telemetry.reports import report_failure, report_link, report_revived
 from contraforce_sentinel.transport.retries import deadline
-from contraforce_sentinel.use_cases.decision import Need, brought_back, followed, need
+from contraforce_sentinel.use_cases.decision import (
+    Need,
+    brought_back,
+    followed,
+    need,
+    stays_skipped,
+    was_skipped,
+)
 
 _CLAIM_TRIES: Final = 5
 _OFFER_SECONDS: Final = 2.0
@@ -81,12 +88,15 @@ class TicketLinking:
     async def _link(self, delivery: Delivery, *, trigger: str, known: Link | None) -> Outcome:
         started, until = time.monotonic(), deadline()
         customer = self._workspaces.require(delivery.incident_id.workspace)
-        link, ours = await self._claim(delivery, customer, known, trigger=trigger)
+        claim, ours = await self._claim(delivery, customer, known, trigger=trigger)
+        link = claim
         if ours:
             try:
-                link = await self._work(link, delivery, customer, until)
+                link = await self._work(claim, delivery, customer, until)
             except StaleLink:  # the lease ran out, and another worker may have taken over: the record counts
-                link = await self._store.get(delivery.incident_id) or link
+                link = await self._store.get(delivery.incident_id) or claim
+            if was_skipped(claim) and link.state is not LinkState.SKIPPED:
+                report_revived(link, was=claim.reason, trigger=trigger)
         report_link(link, trigger=trigger, seconds=time.monotonic() - started, claimed=ours)
         _refuse_other_ticket(link, delivery, ours=ours)
         return Outcome(link, already_linked=not ours and link.state is LinkState.LINKED)
@@ -113,7 +123,7 @@ class TicketLinking:
                 wanted = brought_back(
                     delivery.incident, wanted, customer, is_confirmed=delivery.is_confirmed, now=now
                 )
-            is_open = wanted.is_claimable(now) and not _stays_skipped(wanted, delivery, known)
+            is_open = wanted.is_claimable(now) and not stays_skipped(wanted, delivery, customer, known)
             if not is_open and wanted == found:
                 return found, False
             try:
@@ -122,7 +132,7 @@ class TicketLinking:
             except StaleLink:
                 found = None
                 continue
-            if found.state is LinkState.SKIPPED and stored.state is not LinkState.SKIPPED:
+            if found.state is LinkState.SKIPPED and wanted.state is not LinkState.SKIPPED:
                 report_revived(stored, was=found.reason, trigger=trigger)
             return stored, is_open
         raise StoreUnavailable("the link changes faster than it can be claimed")
@@ -191,11 +201,13 @@ class TicketLinking:
     ) -> tuple[Incident, bool]:
         """Return what is to be linked, and whether it is as Sentinel has it.
 
-        Sentinel is asked where a body says too little, or where the link would be skipped for what it says.
+        Sentinel is asked where a body says too little, where the link would be skipped for what it says, and
+        where it was skipped: the body may be older than that.
         """
-        given = delivery.incident
-        if given is not None and (delivery.is_confirmed or need(given, link, customer) is not Need.SKIP):
-            return given, delivery.is_confirmed
+        given, is_confirmed = delivery.incident, delivery.is_confirmed
+        is_asked = was_skipped(link) or (given is not None and need(given, link, customer) is Need.SKIP)
+        if given is not None and (is_confirmed or not is_asked):
+            return given, is_confirmed
         return await self._sentinel.get_incident(delivery.incident_id, until=until), True
 
     async def _link_ticket(
@@ -222,10 +234,7 @@ class TicketLinking:
         return look
 
     async def _remember(self, link: Link) -> Link:
-        """Store the ticket before anything else happens; where that fails, at least the log has it.
-
-        Then it is offered again, behind the answer, while this worker holds the link.
-        """
+        """Store the ticket before anything else; where that fails, the log has it; it is offered again."""
         try:
             return await self._store.replace(link)
         except BaseException as error:
@@ -271,18 +280,6 @@ class TicketLinking:
             before_each=self._held(link),
         )
         return link.linked(now=self._clock())
-
-
-def _stays_skipped(link: Link, delivery: Delivery, known: Link | None) -> bool:
-    """Whether a delivery leaves a skipped link as it is.
-
-    Where it names the incident alone, Sentinel is asked; but not for a link that was dead before, nor where
-    another worker has just skipped what the caller has read as due.
-    """
-    if link.state is not LinkState.SKIPPED:
-        return False
-    was_due = known is not None and known.state is not LinkState.SKIPPED
-    return was_due or delivery.incident is not None or link.was_dead is not None
 
 
 def _refuse_other_ticket(link: Link, delivery: Delivery, *, ours: bool) -> None:
