@@ -68,6 +68,7 @@ _COMMON: Final = (
     *(Fault.UNREACHABLE, Fault.UNANSWERED, Fault.RESET) * 2,
     *(Fault.LOST, Fault.FAILED_AFTER),
 )
+_KILLERS: Final = (Fault.GARBAGE, Fault.WRONG_SHAPE, Fault.REJECTED)
 _LASTING: Final = (Fault.UNREACHABLE, Fault.LOST, Fault.UNANSWERED, *(Fault.STATUS,) * 5)
 _NEVER_FOR_CONTRAFORCE: Final = frozenset({Fault.GARBAGE, Fault.WRONG_SHAPE})
 _OF_TABLES: Final = (
@@ -120,6 +121,7 @@ class FaultPlan:
         self._codes = Codes(seed, until=until, workspaces=workspaces)
         self.until = self.harsh_until = until
         self.deadly = rng.random() < 0.2
+        self.kills_links = self.deadly and Random(f"killers {seed}").random() < 0.5  # noqa: S311
         self._rate = rng.choice((0.0, 0.05, 0.15, 0.3, 0.5))
         self._store_rate = rng.choice((0.0, 0.0, 0.02, 0.08))
         self._death_rate = rng.choice((0.0, 0.005, 0.02, 0.05))
@@ -177,9 +179,10 @@ class FaultPlan:
                 return Fate(outage.fault, outage.status, outage.retry_after, there, back)
         if rng.random() < self._slow_rate:
             there, back = rng.uniform(0, 15), rng.uniform(0, 15)
-        if rng.random() >= self._rate:
+        is_killed = self.kills_links and operation == "contraforce.link" and rng.random() < 0.4
+        if not is_killed and rng.random() >= self._rate:
             return Fate(there=there, back=back)
-        fault = self._fault(operation)
+        fault = rng.choice(_KILLERS) if is_killed else self._fault(operation)
         status = 500 if fault is Fault.FAILED_AFTER else self._status(operation)
         return Fate(fault, status, self._retry_after(status), there, back)
 
@@ -205,7 +208,7 @@ class FaultPlan:
         if operation != "contraforce.link":
             return rng.choice((*_COMMON, Fault.GARBAGE, Fault.WRONG_SHAPE))
         if self.deadly and rng.random() < 0.2:
-            return rng.choice((Fault.GARBAGE, Fault.WRONG_SHAPE, Fault.REJECTED))
+            return rng.choice(_KILLERS)
         return rng.choice(_COMMON)
 
     def _status(self, operation: str) -> int:

@@ -56,6 +56,7 @@ class Trail:
     holds: list[Hold] = field(default_factory=list)
     writes: list[tuple[float, Work | None]] = field(default_factory=list)
     to_tell: list[Write] = field(default_factory=list)
+    seen: set[str | None] = field(default_factory=set)
     mergers_told: int = 0
     is_removed: bool = False
     is_reborn: bool = False
@@ -100,6 +101,7 @@ class FollowWatch:
             world.violate("dead", f"{case.label}: dead before, and now {link.state}")
         trail.is_dead |= link.state is LinkState.DEAD and link.reason != Reason.TICKET_REFUSED
         trail.writes.append((world.now, work))
+        trail.seen.add(link.seen.state)
         self._note_hold(process, trail, link, work)
         return is_reborn
 
@@ -113,10 +115,25 @@ class FollowWatch:
         if age < process.retention.total_seconds() or link.state not in {LinkState.LINKED, LinkState.SKIPPED}:
             self._world.violate("retention", f"{case.label}: removed, {link.state}, after {age:.0f} s")
 
-    def feed_moved(self, process: Process, workspace: str, feed: Feed) -> None:
-        """What is not followed any more was too old from the first, or its record may be removed."""
-        world, before = self._world, self._feeds.get(workspace)
+    def feed_moved(self, process: Process, workspace: str, feed: Feed) -> float:
+        """What is not followed any more was too old from the first, or its record may be removed.
+
+        Returns where the watermark was before.
+        """
+        before = self._feeds.get(workspace)
         self._feeds[workspace] = feed
+        self._refuse_late_start(process, before, feed)
+        return -inf if before is None or before.watermark is None else seconds_of(before.watermark)
+
+    def has_been_seen(self, case: Case) -> bool:
+        """Whether its record has ever said what it is now; a change before the first look is not seen."""
+        trail, feed = self.trail(case.key), self._feeds.get(case.workspace.arm_id.lower())
+        if trail.last is None or feed is None or feed.follows_from is None:
+            return True
+        return case.state in trail.seen or case.facts.changed < feed.follows_from
+
+    def _refuse_late_start(self, process: Process, before: Feed | None, feed: Feed) -> None:
+        world = self._world
         from_ = None if before is None else before.follows_from
         if feed.follows_from is None or feed.follows_from == from_ or world.clocks_were_wrong:
             return

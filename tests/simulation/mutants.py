@@ -314,14 +314,8 @@ BUGS: Final = (
     Bug(
         "retention links again: the feed does not leave behind what is removed",
         "use_cases/retention.py",
-        "partial(Feed.leaving, before=before + MARGIN)",
-        "lambda now: now",
-    ),
-    Bug(
-        "retention links again: without a margin",
-        "use_cases/retention.py",
-        "MARGIN: Final = timedelta(hours=2)",
-        "MARGIN: Final = timedelta(hours=-26)",
+        "feed = await keep(self._store, workspace, feed, partial(Feed.leaving, before=before + MARGIN))",
+        "feed = feed.leaving(before + MARGIN)",
     ),
     Bug(
         "retention removes what the feed could take for new",

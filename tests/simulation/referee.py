@@ -1,7 +1,9 @@
 """Watches every request and every write to the store, and says which promise is broken.
 
 The letters are those of the promises: (a) no link call once a ticket is recorded, (b) one comment, (c) every
-incident ends, (d) one call at a time and none without need, (e) no content in logs, (f) no foreign workspace.
+incident ends, (d) one call at a time and none without need, (e) no content in logs, (f) no foreign workspace,
+(g) incidents are followed as they change (`follow_watch.py`). Of (a): nothing that the timer does links an
+incident again whose record was removed.
 """
 
 import re
@@ -173,7 +175,7 @@ class Referee:
 
     def feed_moved(self, process: Process, workspace_id: WorkspaceId, feed: Feed) -> None:
         """All that a list could show up to its watermark has to be in the store; nothing ahead can be."""
-        self.following.feed_moved(process, workspace_id.key, feed)
+        before = self.following.feed_moved(process, workspace_id.key, feed)
         to = feed.watermark
         if to is None:
             return
@@ -192,6 +194,9 @@ class Referee:
             passed = seconds_of(case.facts.changed) < seconds_of(to)
             if passed and is_seen and self.following.follows(case) and case.key not in world.stored:
                 world.violate("watermark", f"{case.label}: the watermark has passed it, the store has it not")
+            is_new = is_seen and before < seconds_of(case.facts.changed)
+            if passed and is_new and not self.following.has_been_seen(case):
+                world.violate("watermark", f"{case.label}: the watermark has passed it, unseen")
 
     def _refuse_unwanted(self, case: Case) -> None:
         """A run links nothing that was closed or merged away before it began."""

@@ -79,7 +79,7 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
         plan.outlast()
     _look_ahead(world, scenario, share=0.5 if is_long else 0.1)
     _arrive_late(world, scenario)
-    scenario.changes += draw_changes(world, until=until, may_die=plan.deadly)
+    scenario.changes += draw_changes(world, until=until, may_die=plan.kills_links)
     scenario.restarts += draw_restarts(world, until=until, retention_days=scenario.retention_days)
     if lasts_days:
         _last(world, scenario, draw_days(world, retention_days=scenario.retention_days), plan)
