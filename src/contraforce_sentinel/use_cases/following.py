@@ -159,7 +159,6 @@ class Following:
             try:
                 if record is not None and self._is_settled(incident, record, customer):
                     is_done = True
-                    settled.add(row)
                 elif record is None:
                     is_done = await self._take_up(incident, customer, follows_from, run)
                 else:
@@ -170,6 +169,8 @@ class Following:
             except Exception as error:  # noqa: BLE001 - it is this incident's alone
                 report_link_failure(incident.id, error)
                 is_done = False
+            if is_done and not run.counts(incident.id.key):
+                settled.add(row)
             yield row, is_done
 
     async def _take_up(

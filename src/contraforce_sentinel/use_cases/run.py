@@ -55,6 +55,10 @@ class Run:
                 report_workspace_failure(error)
             self.failed.add(workspace.key)
 
+    def counts(self, incident: str) -> bool:
+        """Whether each run counts the incident of this key anew."""
+        return incident in self.left_to_backfill or incident in self.unreadable
+
     def note_unreadable(self, incident: str) -> None:
         """Count a record that cannot be read, by its incident's key; tell it once a process."""
         self.unreadable.add(incident)
