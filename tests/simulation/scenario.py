@@ -187,7 +187,8 @@ def _look_ahead(world: World, scenario: Scenario, *, share: float) -> None:
         return
     workspace, until = rng.choice(world.workspaces), min(scenario.faults_until, HOUR)
     created = rng.uniform(0, 0.2) * until
-    ahead = rng.choice((*(rng.uniform(60, 2 * HOUR),) * 2, rng.uniform(2, 365 * 24) * HOUR))
+    near, far = rng.uniform(60, 2 * HOUR), rng.uniform(2, 365 * 24) * HOUR
+    ahead = rng.choice((near, far, *(rng.uniform(6500, 10_000),) * 3))  # of these a clock may be ahead, too
     changed = rng.choice((None, None, created))
     first = _make_case(
         rng, world, workspace, name=_guid(rng), index=6, created=created, ahead=ahead, changed=changed
