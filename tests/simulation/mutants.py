@@ -392,9 +392,9 @@ BUGS: Final = (
     ),
     Bug(
         "what another worker has skipped is brought back by a run that knew it as due",
-        "use_cases/linking.py",
-        "    return was_due or delivery",
-        "    return delivery",
+        "use_cases/decision.py",
+        "    return was_due or is_not_to_be",
+        "    return is_not_to_be",
     ),
     Bug(
         "a skip that cannot be stored becomes a try of a skipped link",
