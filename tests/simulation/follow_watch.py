@@ -241,8 +241,9 @@ class FollowWatch:
     def _expect(self, process: Process, case: Case, before: Link, link: Link) -> None:
         to_tell = self.trail(case.key).to_tell
         if before.state is LinkState.SKIPPED and link.state is not LinkState.SKIPPED:
-            to_tell.append(Write("link.revived", process))
             self._refuse_revival(case)
+        if _was_skipped(before) and not _was_skipped(link):
+            to_tell.append(Write("link.revived", process))
         has_ticket = link.state in {LinkState.TICKETED, LinkState.LINKED}
         if has_ticket and before.seen.state != "merged" == link.seen.state:
             to_tell.append(Write("link.merged", process))
@@ -266,3 +267,8 @@ class FollowWatch:
         if last is not None:
             last.end = min(last.end, now)
         trail.holds.append(Hold(work, now, end))
+
+
+def _was_skipped(link: Link) -> bool:
+    """Whether it is skipped, or a claim of one that was: what becomes of that is told when it is known."""
+    return bool(link.history) and link.history[-1].state is LinkState.SKIPPED

@@ -55,4 +55,4 @@ def _behind(case: Case, *, until: float, slots: int) -> Jump | None:
     end = start + rng.uniform(900, 1500)
     if rng.random() < 0.1 or start < 300 or end > until + 600 or until > HOUR:
         return None
-    return Jump(rng.randrange(slots), rng.choice((2, 3)) * HOUR, start, end)
+    return Jump(rng.randrange(slots), rng.choice((2, 3, 3)) * HOUR, start, end)

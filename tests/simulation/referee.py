@@ -159,6 +159,12 @@ class Referee:
             self._forget(process, case)
             self.following.lost(process, case)
 
+    def not_read(self, process: Process, key: str) -> None:
+        """The store did not answer: what became of an incident, the process cannot tell."""
+        case = self._world.cases.get(key)
+        if case is not None:
+            self.following.lost(process, case)
+
     def stands_still(self, process: Process, case: Case) -> None:
         """A process does not go on with an incident for a while: another may take it up, knowing nothing."""
         self._forget(process, case)

@@ -77,7 +77,7 @@ def draw_scenario(rng: Random, world: World) -> tuple[Scenario, FaultPlan]:
         _delete_some(world, scenario)
     if has_to_wait:
         plan.outlast()
-    _look_ahead(world, scenario, share=0.5 if is_long else 0.1)
+    _look_ahead(world, scenario, share=0.5 if is_long else 0.15)
     _arrive_late(world, scenario)
     scenario.changes += draw_changes(world, until=until, may_die=plan.kills_links)
     scenario.restarts += draw_restarts(world, until=until, retention_days=scenario.retention_days)
@@ -187,8 +187,9 @@ def _look_ahead(world: World, scenario: Scenario, *, share: float) -> None:
         return
     workspace, until = rng.choice(world.workspaces), min(scenario.faults_until, HOUR)
     created = rng.uniform(0, 0.2) * until
-    ahead = rng.choice((rng.uniform(60, 2 * HOUR), *(rng.uniform(2, 365 * 24) * HOUR,) * 3))
-    changed = rng.choice((None, created))
+    near, far = rng.uniform(60, 2 * HOUR), rng.uniform(2, 365 * 24) * HOUR
+    ahead = rng.choice((near, far, *(rng.uniform(6500, 10_000),) * 3))  # of these a clock may be ahead, too
+    changed = rng.choice((None, None, created))
     first = _make_case(
         rng, world, workspace, name=_guid(rng), index=6, created=created, ahead=ahead, changed=changed
     )

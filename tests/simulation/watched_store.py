@@ -220,6 +220,8 @@ class WatchedStore:
             if subject.ticket is not None and before is not None and before.ticket is None:
                 self._surprises.risk(subject.incident_id.key)
             self._referee.not_stored(self._process, subject)
+        else:
+            self._referee.not_read(self._process, subject)
         raise SurpriseOfStore
 
     def _lose(self, label: str, subject: Link | str) -> NoReturn:
@@ -227,6 +229,8 @@ class WatchedStore:
         self._world.went_wrong()
         if isinstance(subject, Link):
             self._referee.not_stored(self._process, subject)
+        else:
+            self._referee.not_read(self._process, subject)
         raise StoreUnavailable("the simulated store is out of reach")
 
 
