@@ -54,8 +54,11 @@ NOT_FOR_HEALTH: Final = {"azure", "use_cases"}
 TRANSPORT_OF_HEALTH: Final = {"failures", "network", "proxies"}
 """Whether certificates and proxies can be used; nothing that sends."""
 
-CONTRAFORCE_OF_HEALTH: Final = "contraforce_sentinel.contraforce.ticket_systems"
-"""The settings know the names of the ticket systems."""
+CONTRAFORCE_OF_HEALTH: Final = (
+    "contraforce_sentinel.contraforce.ticket_systems",
+    "contraforce_sentinel.contraforce.url_templates",
+)
+"""The settings know the names of the ticket systems, and what a URL of their tickets is."""
 
 OF_TRANSPORT_FOR_HEALTH: Final = {"failures", "network", "proxies"}
 """What tells of certificates and proxies, without the HTTP stack."""

@@ -244,7 +244,14 @@ def test_trigger_bodies(workspace: SandboxWorkspace) -> None:
     assert full["object"]["id"].lower() == incident.arm_id.lower()
     assert full["workspaceId"] == workspace.customer_id
     assert full["object"]["properties"]["alerts"][0]["properties"]["additionalData"]["Query"]
-    assert set(trimmed["object"]["properties"]) == {"incidentNumber", "severity", "status", "labels"}
+    assert set(trimmed["object"]["properties"]) == {
+        "incidentNumber",
+        "severity",
+        "status",
+        "labels",
+        "createdTimeUtc",
+        "providerIncidentId",
+    }
     assert len(json.dumps(trimmed)) < len(json.dumps(full)) / 4
     xdr = workspace.add_incident(provider="Microsoft XDR").trigger_body("Update")
     assert "description" not in xdr["object"]["properties"]

@@ -88,12 +88,15 @@ class TicketLinking:
     async def _link(self, delivery: Delivery, *, trigger: str, known: Link | None) -> Outcome:
         started, until = time.monotonic(), deadline()
         customer = self._workspaces.require(delivery.incident_id.workspace)
-        link, ours = await self._claim(delivery, customer, known, trigger=trigger)
+        claim, ours = await self._claim(delivery, customer, known, trigger=trigger)
+        link = claim
         if ours:
             try:
-                link = await self._work(link, delivery, customer, until)
+                link = await self._work(claim, delivery, customer, until)
             except StaleLink:  # the lease ran out, and another worker may have taken over: the record counts
-                link = await self._store.get(delivery.incident_id) or link
+                link = await self._store.get(delivery.incident_id) or claim
+            if was_skipped(claim) and link.state is not LinkState.SKIPPED:
+                report_revived(link, was=claim.reason, trigger=trigger)
         report_link(link, trigger=trigger, seconds=time.monotonic() - started, claimed=ours)
         _refuse_other_ticket(link, delivery, ours=ours)
         return Outcome(link, already_linked=not ours and link.state is LinkState.LINKED)
@@ -129,7 +132,7 @@ class TicketLinking:
             except StaleLink:
                 found = None
                 continue
-            if found.state is LinkState.SKIPPED and stored.state is not LinkState.SKIPPED:
+            if found.state is LinkState.SKIPPED and wanted.state is not LinkState.SKIPPED:
                 report_revived(stored, was=found.reason, trigger=trigger)
             return stored, is_open
         raise StoreUnavailable("the link changes faster than it can be claimed")
