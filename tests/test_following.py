@@ -396,7 +396,7 @@ async def all_decided(app: App, incidents: list[SandboxIncident]) -> list[str]:
     return [one.name for one in ids if one.key not in known]
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 async def test_2500_changes_over_an_outage_are_decided_within_two_runs(
     following: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,7 +425,7 @@ async def test_2500_changes_over_an_outage_are_decided_within_two_runs(
     assert following.sandbox.log.count("contraforce.link") == 0
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 async def test_more_than_a_list_can_show_at_one_moment_is_told_and_the_rest_goes_on(
     following: App, caplog: pytest.LogCaptureFixture
 ) -> None:
