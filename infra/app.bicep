@@ -73,7 +73,7 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
   name: identityName
 }
 
-resource storage 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource storage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
 }
 
@@ -81,7 +81,7 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing
   name: applicationInsightsName
 }
 
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: '${name}-plan'
   location: location
   tags: tags
@@ -90,12 +90,14 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   properties: { reserved: true }
 }
 
-var allowedRanges = [for (range, index) in allowedIpRanges: {
-  name: 'allowed-${index}'
-  action: 'Allow'
-  priority: 200 + index
-  ipAddress: range
-}]
+var allowedRanges = [
+  for (range, index) in allowedIpRanges: {
+    name: 'allowed-${index}'
+    action: 'Allow'
+    priority: 200 + index
+    ipAddress: range
+  }
+]
 var logicApps = {
   name: 'logic-apps'
   action: 'Allow'
@@ -104,7 +106,7 @@ var logicApps = {
   ipAddress: 'LogicApps'
 }
 
-resource app 'Microsoft.Web/sites@2024-11-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   tags: tags
@@ -145,10 +147,16 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
         { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
         { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
         { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: applicationInsights.properties.ConnectionString }
-        { name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING', value: 'Authorization=AAD;ClientId=${identity.properties.clientId}' }
+        {
+          name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
+          value: 'Authorization=AAD;ClientId=${identity.properties.clientId}'
+        }
         { name: 'PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY', value: 'true' }
         { name: 'PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME', value: 'contraforce_sentinel' }
-        { name: 'OTEL_PYTHON_DISABLED_INSTRUMENTATIONS', value: 'azure_sdk,django,fastapi,flask,psycopg2,requests,urllib,urllib3' }
+        {
+          name: 'OTEL_PYTHON_DISABLED_INSTRUMENTATIONS'
+          value: 'azure_sdk,django,fastapi,flask,psycopg2,requests,urllib,urllib3'
+        }
         { name: 'OTEL_TRACES_SAMPLER', value: 'microsoft.fixed_percentage' }
         { name: 'OTEL_TRACES_SAMPLER_ARG', value: '1.0' }
         // the app's: src/contraforce_sentinel/settings.py
@@ -170,13 +178,13 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
 }
 
 // Nobody publishes with a password.
-resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: { allow: false }
 }
 
-resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: { allow: false }
@@ -184,7 +192,7 @@ resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2
 
 // Easy Auth, besides the function key: without allowedPrincipals any application of the tenant would get in. Deployed in any case,
 // so that an authClientId that is taken away switches it off.
-resource tokens 'Microsoft.Web/sites/config@2024-11-01' = {
+resource tokens 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'authsettingsV2'
   properties: {

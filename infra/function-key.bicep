@@ -11,15 +11,15 @@ param playbookVaultName string
 @secure()
 param functionKey string = '${newGuid()}${newGuid()}'
 
-resource app 'Microsoft.Web/sites@2024-11-01' existing = {
+resource app 'Microsoft.Web/sites@2025-03-01' existing = {
   name: functionAppName
 
-  resource linkIncident 'functions@2024-11-01' existing = {
+  resource linkIncident 'functions@2025-03-01' existing = {
     name: 'link_incident'
   }
 }
 
-resource key 'Microsoft.Web/sites/functions/keys@2024-11-01' = {
+resource key 'Microsoft.Web/sites/functions/keys@2025-03-01' = {
   parent: app::linkIncident
   name: 'playbook'
   // the published type has the value one level higher than the service takes it
@@ -27,11 +27,11 @@ resource key 'Microsoft.Web/sites/functions/keys@2024-11-01' = {
   properties: { name: 'playbook', value: functionKey }
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
   name: playbookVaultName
 }
 
-resource secret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {
+resource secret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = {
   parent: vault
   name: 'playbook-function-key'
   properties: { value: functionKey }

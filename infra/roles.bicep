@@ -23,15 +23,15 @@ param securityInsightsPrincipalId string
 
 var roleIds = loadJsonContent('roles.json')
 
-resource storage 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource storage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
 }
 
-resource appVault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource appVault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
   name: appVaultName
 }
 
-resource playbookVault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource playbookVault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
   name: playbookVaultName
 }
 
@@ -46,7 +46,10 @@ resource appBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Storage Blob Data Owner'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Blob Data Owner']
+    )
   }
 }
 
@@ -56,7 +59,10 @@ resource appTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Storage Table Data Contributor'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Table Data Contributor']
+    )
   }
 }
 
@@ -66,7 +72,10 @@ resource appSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Key Vault Secrets User'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Key Vault Secrets User']
+    )
   }
 }
 
@@ -76,7 +85,10 @@ resource appTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Monitoring Metrics Publisher'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Monitoring Metrics Publisher']
+    )
   }
 }
 
@@ -86,7 +98,10 @@ resource playbookSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
   properties: {
     principalId: playbookPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Key Vault Secrets User'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Key Vault Secrets User']
+    )
   }
 }
 
@@ -97,6 +112,9 @@ resource sentinelRunsPlaybook 'Microsoft.Authorization/roleAssignments@2022-04-0
   properties: {
     principalId: securityInsightsPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Microsoft Sentinel Automation Contributor'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Microsoft Sentinel Automation Contributor']
+    )
   }
 }

@@ -32,26 +32,28 @@ var vaultProperties = {
   softDeleteRetentionInDays: 7
 }
 
-resource appVault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource appVault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: appVaultName
   location: location
   tags: tags
   properties: vaultProperties
 }
 
-resource playbookVault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource playbookVault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: playbookVaultName
   location: location
   tags: tags
   properties: vaultProperties
 }
 
-resource contraforceSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(contraforceClientSecret)) {
+resource contraforceSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = if (!empty(contraforceClientSecret)) {
   parent: appVault
   name: 'contraforce-client-secret'
   properties: { value: contraforceClientSecret }
 }
 
+// the rule asks for 2016-09-01, which knows none of these properties
+#disable-next-line use-recent-api-versions
 resource appVaultAudit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: appVault
   name: 'audit'
@@ -61,6 +63,8 @@ resource appVaultAudit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview
   }
 }
 
+// the rule asks for 2016-09-01, which knows none of these properties
+#disable-next-line use-recent-api-versions
 resource playbookVaultAudit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: playbookVault
   name: 'audit'

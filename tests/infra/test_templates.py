@@ -241,8 +241,8 @@ def assignments(template: str) -> set[tuple[str, str, str, str | None]]:
         scope, principal = body["scope"], body["properties"]["principalId"]
         assert body["properties"]["principalType"] == "ServicePrincipal"
         role = re.fullmatch(
-            r"subscriptionResourceId\('Microsoft\.Authorization/roleDefinitions', "
-            r"(?:roleIds\['(?P<named>.+)'\]|(?P<custom>\w+)\.name)\)",
+            r"subscriptionResourceId\(\s*'Microsoft\.Authorization/roleDefinitions',\s*"
+            r"(?:roleIds\['(?P<named>.+)'\]|(?P<custom>\w+)\.name)\s*\)",
             body["properties"]["roleDefinitionId"],
         )
         assert role is not None, body
