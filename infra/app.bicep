@@ -24,7 +24,7 @@ param applicationInsightsName string
 @description('Address of ContraForce\'s credential in the vault.')
 param credentialUri string
 
-@description('The customers as JSON, or @ and a file of the package.')
+@description('The customers as JSON, or @ and a file of the package. Empty: the setting is left out.')
 param workspaces string
 
 @description('Base of the ContraForce v2 API.')
@@ -106,6 +106,39 @@ var logicApps = {
   ipAddress: 'LogicApps'
 }
 
+var settings = [
+  // the host's
+  { name: 'AzureWebJobsStorage__accountName', value: storage.name }
+  { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
+  { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
+  { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: applicationInsights.properties.ConnectionString }
+  {
+    name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
+    value: 'Authorization=AAD;ClientId=${identity.properties.clientId}'
+  }
+  { name: 'PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY', value: 'true' }
+  { name: 'PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME', value: 'contraforce_sentinel' }
+  {
+    name: 'OTEL_PYTHON_DISABLED_INSTRUMENTATIONS'
+    value: 'azure_sdk,django,fastapi,flask,psycopg2,requests,urllib,urllib3'
+  }
+  { name: 'OTEL_TRACES_SAMPLER', value: 'microsoft.fixed_percentage' }
+  { name: 'OTEL_TRACES_SAMPLER_ARG', value: '1.0' }
+  // the app's: src/contraforce_sentinel/settings.py
+  { name: 'ARM_ENDPOINT', value: armEndpoint }
+  { name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }
+  { name: 'CONTRAFORCE_API_URL', value: contraforceApiUrl }
+  { name: 'CONTRAFORCE_CLIENT_ID', value: contraforceClientId }
+  { name: 'CONTRAFORCE_CLIENT_SECRET', value: '@Microsoft.KeyVault(SecretUri=${credentialUri})' }
+  { name: 'LINK_RETENTION_DAYS', value: string(linkRetentionDays) }
+  { name: 'LINK_STORE', value: storage.properties.primaryEndpoints.table }
+  { name: 'MINIMUM_SEVERITY', value: minimumSeverity }
+  { name: 'RECONCILE_LOOKBACK_HOURS', value: string(reconcileLookbackHours) }
+  { name: 'RECONCILE_SCHEDULE', value: reconcileSchedule }
+  { name: 'TICKET_URL_TEMPLATES', value: string(ticketUrlTemplates) }
+]
+var ofCustomers = empty(workspaces) ? [] : [{ name: 'WORKSPACES', value: workspaces }]
+
 resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
@@ -141,38 +174,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       http20Enabled: true
       ipSecurityRestrictionsDefaultAction: restrictInbound ? 'Deny' : 'Allow'
       ipSecurityRestrictions: restrictInbound ? concat([logicApps], allowedRanges) : []
-      appSettings: [
-        // the host's
-        { name: 'AzureWebJobsStorage__accountName', value: storage.name }
-        { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
-        { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
-        { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: applicationInsights.properties.ConnectionString }
-        {
-          name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
-          value: 'Authorization=AAD;ClientId=${identity.properties.clientId}'
-        }
-        { name: 'PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY', value: 'true' }
-        { name: 'PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME', value: 'contraforce_sentinel' }
-        {
-          name: 'OTEL_PYTHON_DISABLED_INSTRUMENTATIONS'
-          value: 'azure_sdk,django,fastapi,flask,psycopg2,requests,urllib,urllib3'
-        }
-        { name: 'OTEL_TRACES_SAMPLER', value: 'microsoft.fixed_percentage' }
-        { name: 'OTEL_TRACES_SAMPLER_ARG', value: '1.0' }
-        // the app's: src/contraforce_sentinel/settings.py
-        { name: 'ARM_ENDPOINT', value: armEndpoint }
-        { name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }
-        { name: 'CONTRAFORCE_API_URL', value: contraforceApiUrl }
-        { name: 'CONTRAFORCE_CLIENT_ID', value: contraforceClientId }
-        { name: 'CONTRAFORCE_CLIENT_SECRET', value: '@Microsoft.KeyVault(SecretUri=${credentialUri})' }
-        { name: 'LINK_RETENTION_DAYS', value: string(linkRetentionDays) }
-        { name: 'LINK_STORE', value: storage.properties.primaryEndpoints.table }
-        { name: 'MINIMUM_SEVERITY', value: minimumSeverity }
-        { name: 'RECONCILE_LOOKBACK_HOURS', value: string(reconcileLookbackHours) }
-        { name: 'RECONCILE_SCHEDULE', value: reconcileSchedule }
-        { name: 'TICKET_URL_TEMPLATES', value: string(ticketUrlTemplates) }
-        { name: 'WORKSPACES', value: workspaces }
-      ]
+      appSettings: concat(settings, ofCustomers)
     }
   }
 }

@@ -36,8 +36,8 @@ param location string = resourceGroup().location
 @description('Tags of every resource.')
 param tags object = {}
 
-@description('The customers: each Sentinel workspace and its ContraForce workspace. Incidents of any other workspace are refused.')
-param workspaces workspaceMapping[]
+@description('The customers: each Sentinel workspace and its ContraForce workspace. Incidents of any other workspace are refused. None: the setting is left out, and the app runs without customers.')
+param workspaces workspaceMapping[] = []
 
 @description('Name of a JSON file in the package with the customers, instead of the array above: workspaces.json, for hundreds of them. Empty: the array.')
 param workspacesFile string = ''
@@ -109,6 +109,9 @@ param storageRedundancy string = 'Standard_ZRS'
 @maxValue(730)
 param telemetryRetentionDays int = 30
 
+// Empty: the setting is left out. Where it is set, it is the whole list of customers.
+var inSettings = empty(workspaces) ? '' : string(workspaces)
+var customers = empty(workspacesFile) ? inSettings : '@/home/site/wwwroot/${workspacesFile}'
 var suffix = uniqueString(resourceGroup().id)
 
 resource appIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
@@ -179,7 +182,7 @@ module app 'app.bicep' = {
     packageContainerName: storage.outputs.packageContainerName
     applicationInsightsName: monitoring.outputs.applicationInsightsName
     credentialUri: vaults.outputs.credentialUri
-    workspaces: empty(workspacesFile) ? string(workspaces) : '@/home/site/wwwroot/${workspacesFile}'
+    workspaces: customers
     contraforceApiUrl: contraforceApiUrl
     contraforceClientId: contraforceClientId
     minimumSeverity: minimumSeverity

@@ -71,7 +71,7 @@ def test_the_defaults_of_code_sample_file_and_reference_are_the_same() -> None:
     required = {
         "CONTRAFORCE_CLIENT_ID": "a",
         "CONTRAFORCE_CLIENT_SECRET": "b",
-        "WORKSPACES": sample["WORKSPACES"],
+        "WORKSPACES": sample["WORKSPACES"],  # of no use without an entry to fill in
     }
     by_default = Settings.from_environment(required)
     assert by_default == Settings.from_environment({**sample, **required})

@@ -61,7 +61,12 @@ def properties(template: str, resource: str) -> dict[str, Any]:
 
 
 def app_settings() -> dict[str, Any]:
-    listed = properties("app.bicep", "app")["siteConfig"]["appSettings"]
+    template = read("app.bicep")
+    assert properties("app.bicep", "app")["siteConfig"]["appSettings"] == "concat(settings, ofCustomers)"
+    assert template.variables["ofCustomers"] == (
+        "empty(workspaces) ? [] : [{ name: 'WORKSPACES', value: workspaces }]"
+    )
+    listed = [*template.variables["settings"], {"name": "WORKSPACES", "value": "workspaces"}]
     assert len({item["name"] for item in listed}) == len(listed)
     return {item["name"]: item["value"] for item in listed}
 
@@ -90,9 +95,9 @@ def test_the_defaults_of_the_templates_are_those_of_the_code() -> None:
     assert parameters["linkRetentionDays"].default == code["link_retention_days"].default
     assert parameters["ticketUrlTemplates"].default == code["ticket_url_templates"].default == {}
     assert parameters["armEndpoint"].default == "environment().resourceManager"
-    for name in ("contraforceClientId", "workspaces"):
-        assert parameters[name].default is NO_DEFAULT
-        assert code[re.sub("(?=[A-Z])", "_", name).lower()].is_required()
+    assert parameters["contraforceClientId"].default is NO_DEFAULT
+    assert code["contraforce_client_id"].is_required()
+    assert parameters["workspaces"].default == list(code["workspaces"].default) == []
 
 
 @pytest.mark.parametrize(
@@ -510,7 +515,7 @@ WIRING: dict[str, dict[str, Any]] = {
         "packageContainerName": "storage.outputs.packageContainerName",
         "applicationInsightsName": "monitoring.outputs.applicationInsightsName",
         "credentialUri": "vaults.outputs.credentialUri",
-        "workspaces": "empty(workspacesFile) ? string(workspaces) : '@/home/site/wwwroot/${workspacesFile}'",
+        "workspaces": "customers",
         "playbookPrincipalId": "playbookIdentity.properties.principalId",
         **PASSED_ON,
         **COMMON,
