@@ -531,6 +531,7 @@ async def test_the_role_of_an_account_url_is_named_with_its_scope(setup: SetUp) 
         (StoreFault.NETWORK, "az storage account show --name stlinks --query networkRuleSet"),
         (StoreFault.TENANT, "az login --tenant"),
         (StoreFault.ADDRESS, "export LINK_STORE=…   (https://stlinks.table.core.windows.net"),
+        (StoreFault.NO_TABLE, "az storage table create --name contraforcelinks --account-name stlinks"),
         (StoreFault.REMOVAL, "contraforce-sentinel doctor"),
     ],
 )
