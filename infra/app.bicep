@@ -63,6 +63,12 @@ param authClientId string
 @description('Object id of the playbook\'s identity, the only caller with a token.')
 param playbookPrincipalId string
 
+@description('Client id of the playbook\'s identity.')
+param playbookClientId string
+
+@description('ARM id of the playbook, told by a tag: the operators\' tool finds it there.')
+param playbookId string
+
 @description('Admit Azure Logic Apps and allowedIpRanges only.')
 param restrictInbound bool
 
@@ -142,7 +148,7 @@ var ofCustomers = empty(workspaces) ? [] : [{ name: 'WORKSPACES', value: workspa
 resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
-  tags: tags
+  tags: union(tags, { 'contraforce-playbook': playbookId })
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'
@@ -169,6 +175,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
       }
     }
     siteConfig: {
+      ftpsState: 'Disabled'
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
       http20Enabled: true
@@ -213,7 +220,11 @@ resource tokens 'Microsoft.Web/sites/config@2025-03-01' = {
         }
         validation: {
           allowedAudiences: ['api://${authClientId}']
-          defaultAuthorizationPolicy: { allowedPrincipals: { identities: [playbookPrincipalId] } }
+          // the platform has refused every caller where the list of applications was empty
+          defaultAuthorizationPolicy: {
+            allowedPrincipals: { identities: [playbookPrincipalId] }
+            allowedApplications: [playbookClientId]
+          }
         }
       }
     }

@@ -11,6 +11,9 @@ param playbookVaultName string
 @secure()
 param functionKey string = '${newGuid()}${newGuid()}'
 
+@description('When the key should be replaced, as 2027-11-30T00:00:00Z: kept beside it in the vault, so that tools can warn. By default in a year.')
+param replaceBy string = dateTimeAdd(utcNow(), 'P1Y')
+
 resource app 'Microsoft.Web/sites@2025-03-01' existing = {
   name: functionAppName
 
@@ -34,6 +37,10 @@ resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
 resource secret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = {
   parent: vault
   name: 'playbook-function-key'
-  properties: { value: functionKey }
+  properties: {
+    value: functionKey
+    contentType: 'function key link_incident/playbook'
+    attributes: { exp: dateTimeToEpoch(replaceBy) } // a hint for tools: Key Vault gives it out after that, too
+  }
   dependsOn: [key] // the playbook must not read a key that the app does not know yet
 }

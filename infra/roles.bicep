@@ -3,6 +3,12 @@
 @description('Storage account.')
 param storageName string
 
+@description('Table of links.')
+param linksTableName string
+
+@description('Table of customers.')
+param customersTableName string
+
 @description('Vault of the app.')
 param appVaultName string
 
@@ -21,10 +27,28 @@ param playbookPrincipalId string
 @description('Object id of "Azure Security Insights" in this tenant; empty leaves its grant out.')
 param securityInsightsPrincipalId string
 
+@description('Object id of the group that adds customers; empty leaves its grant out.')
+param onboardersGroupId string
+
 var roleIds = loadJsonContent('roles.json')
 
 resource storage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
+}
+
+resource tables 'Microsoft.Storage/storageAccounts/tableServices@2025-06-01' existing = {
+  parent: storage
+  name: 'default'
+}
+
+resource links 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' existing = {
+  parent: tables
+  name: linksTableName
+}
+
+resource customers 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' existing = {
+  parent: tables
+  name: customersTableName
 }
 
 resource appVault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
@@ -53,12 +77,40 @@ resource appBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-resource appTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: storage
-  name: guid(storage.id, appPrincipalId, roleIds['Storage Table Data Contributor'])
+// On the one table, which the template makes: with it the app cannot say where tickets go.
+resource appLinks 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: links
+  name: guid(links.id, appPrincipalId, roleIds['Storage Table Data Contributor'])
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Table Data Contributor']
+    )
+  }
+}
+
+resource appCustomers 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: customers
+  name: guid(customers.id, appPrincipalId, roleIds['Storage Table Data Reader'])
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Table Data Reader']
+    )
+  }
+}
+
+// Who adds customers by command.
+resource onboardersCustomers 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(onboardersGroupId)) {
+  scope: customers
+  name: guid(customers.id, onboardersGroupId, roleIds['Storage Table Data Contributor'])
+  properties: {
+    principalId: onboardersGroupId
+    principalType: 'Group'
     roleDefinitionId: subscriptionResourceId(
       'Microsoft.Authorization/roleDefinitions',
       roleIds['Storage Table Data Contributor']

@@ -1,4 +1,4 @@
-// One storage account: the package, the host's own storage (timer locks, keys), and the table of links. No shared keys.
+// One storage account: the package, the host's own storage (timer locks, keys), and the tables of links and customers. No shared keys.
 
 @description('Name of the storage account.')
 @minLength(3)
@@ -27,6 +27,8 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     allowCrossTenantReplication: false
     minimumTlsVersion: 'TLS1_2'
     supportsHttpsTrafficOnly: true
+    publicNetworkAccess: 'Enabled'
+    networkAcls: { defaultAction: 'Allow', bypass: 'AzureServices' }
   }
 }
 
@@ -48,11 +50,22 @@ resource tables 'Microsoft.Storage/storageAccounts/tableServices@2025-06-01' = {
 
 resource links 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' = {
   parent: tables
-  name: 'contraforcelinks' // the app's name for it; it would make the table itself
+  name: 'contraforcelinks' // the app's name for it
+}
+
+resource customers 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' = {
+  parent: tables
+  name: 'contraforcecustomers' // the registry of customers: the app may only read it, for it says where tickets go
 }
 
 @description('Name of the storage account.')
 output name string = account.name
+
+@description('The table of links.')
+output linksTableName string = links.name
+
+@description('The table of customers.')
+output customersTableName string = customers.name
 
 @description('The container that holds the deployed package.')
 output packageContainerName string = packages.name

@@ -20,6 +20,9 @@ param tags object
 @secure()
 param contraforceClientSecret string
 
+@description('When that secret ends; empty for never.')
+param credentialExpiresOn string
+
 @description('Where the vaults\' audit log goes.')
 param logAnalyticsId string
 
@@ -30,6 +33,8 @@ var vaultProperties = {
   enableSoftDelete: true
   enablePurgeProtection: true
   softDeleteRetentionInDays: 7
+  publicNetworkAccess: 'Enabled'
+  networkAcls: { defaultAction: 'Allow', bypass: 'AzureServices' }
 }
 
 resource appVault 'Microsoft.KeyVault/vaults@2026-02-01' = {
@@ -49,7 +54,11 @@ resource playbookVault 'Microsoft.KeyVault/vaults@2026-02-01' = {
 resource contraforceSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = if (!empty(contraforceClientSecret)) {
   parent: appVault
   name: 'contraforce-client-secret'
-  properties: { value: contraforceClientSecret }
+  properties: {
+    value: contraforceClientSecret
+    contentType: 'secret of the ContraForce service account'
+    attributes: empty(credentialExpiresOn) ? {} : { exp: dateTimeToEpoch(credentialExpiresOn) }
+  }
 }
 
 // the rule asks for 2016-09-01, which knows none of these properties

@@ -29,11 +29,11 @@ def test_the_outputs_that_are_asked_for_exist() -> None:
     assert asked <= read("main.bicep").outputs.keys()
     of_a_customer = set(re.findall(r"properties\.outputs\.(\w+)\.value", DOCUMENT))
     assert of_a_customer == {"ruleId"}
-    assert of_a_customer == read("sentinel-workspace.bicep").outputs.keys()
+    assert of_a_customer == read("customer.bicep").outputs.keys()
 
 
 def test_the_parameters_that_are_given_exist_and_none_is_missing() -> None:
-    templates = {"function-key.bicep": 0, "sentinel-workspace.bicep": 0}
+    templates = {"function-key.bicep": 0, "customer.bicep": 0}
     for line in lines():
         used = re.search(r"--template-file infra/([\w.-]+)", line)
         if used is None:
@@ -46,14 +46,14 @@ def test_the_parameters_that_are_given_exist_and_none_is_missing() -> None:
         templates[used[1]] += 1
     assert all(templates.values())
     for name in re.findall(r"\bcustomer\s(\w+)=", DOCUMENT):
-        assert name in read("sentinel-workspace.bicep").parameters
+        assert name in read("customer.bicep").parameters
     for name in re.findall(r"\\nparam (\w+) = ", DOCUMENT):
         assert name in read("main.bicep").parameters
 
 
 def test_every_name_in_backticks_that_looks_like_a_parameter_is_one() -> None:
     words = set(re.findall(r"`([a-z]+[A-Z]\w+)`", DOCUMENT))
-    known = read("main.bicep").parameters.keys() | read("sentinel-workspace.bicep").parameters.keys()
+    known = read("main.bicep").parameters.keys() | read("customer.bicep").parameters.keys()
     assert words
     assert words <= known
 

@@ -134,7 +134,7 @@ def test_the_mapping_of_workspaces_has_the_keys_of_the_code() -> None:
 
 def test_one_severity_holds_for_app_and_rule() -> None:
     names = [severity.name.capitalize() for severity in sorted(Severity)]
-    template = read("sentinel-workspace.bicep")
+    template = read("customer.bicep")
     for parameter in (
         template.parameters["minimumSeverity"],
         read("main.bicep").parameters["minimumSeverity"],
@@ -142,7 +142,7 @@ def test_one_severity_holds_for_app_and_rule() -> None:
         assert parameter.decorators["allowed"] == names
         assert parameter.default == names[0]
     assert template.variables["severities"] == names
-    conditions = properties("sentinel-workspace.bicep", "rule")["triggeringLogic"]["conditions"]
+    conditions = properties("customer.bicep", "rule")["triggeringLogic"]["conditions"]
     assert conditions == [
         {
             "conditionType": "Property",
@@ -174,7 +174,7 @@ def test_one_severity_holds_for_app_and_rule() -> None:
 
 
 def test_the_rule_runs_the_playbook_for_created_incidents_only() -> None:
-    rule = properties("sentinel-workspace.bicep", "rule")
+    rule = properties("customer.bicep", "rule")
     assert rule["triggeringLogic"]["triggersOn"] == "Incidents"
     assert rule["triggeringLogic"]["triggersWhen"] == "Created"
     assert rule["actions"] == [
@@ -228,12 +228,14 @@ def test_every_role_is_the_one_its_name_says() -> None:
     """The ids of https://learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
     assert role_ids() == {
         "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
+        "Managed Services Registration Assignment Delete": "91c1777a-f3dc-4fae-b103-61d183457e46",
         "Microsoft Sentinel Automation Contributor": "f4c81013-99ee-4d62-a7ee-b3f1f648599a",
         "Microsoft Sentinel Reader": "8d289c81-5878-46d4-8554-54e1e3d8b5cb",
         "Microsoft Sentinel Responder": "3e150937-b8fe-4cfb-8069-0eaf05ecd056",
         "Monitoring Metrics Publisher": "3913510d-42f4-4e42-8a64-420c390055eb",
         "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
         "Storage Table Data Contributor": "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
+        "Storage Table Data Reader": "76199698-9eea-4c19-bc75-cec21354c6b6",
     }
 
 
@@ -244,7 +246,8 @@ def assignments(template: str) -> set[tuple[str, str, str, str | None]]:
     for assignment in found.of_type("Microsoft.Authorization/roleAssignments").values():
         body = assignment.body
         scope, principal = body["scope"], body["properties"]["principalId"]
-        assert body["properties"]["principalType"] == "ServicePrincipal"
+        kind = "Group" if principal == "onboardersGroupId" else "ServicePrincipal"
+        assert body["properties"]["principalType"] == kind
         role = re.fullmatch(
             r"subscriptionResourceId\(\s*'Microsoft\.Authorization/roleDefinitions',\s*"
             r"(?:roleIds\['(?P<named>.+)'\]|(?P<custom>\w+)\.name)\s*\)",
@@ -264,7 +267,14 @@ def test_every_role_assignment_is_on_the_one_resource_that_needs_it() -> None:
     """But for Sentinel's own grant, which it only honours on the playbook's resource group."""
     assert assignments("roles.bicep") == {
         ("storage", "Storage Blob Data Owner", "appPrincipalId", None),
-        ("storage", "Storage Table Data Contributor", "appPrincipalId", None),
+        ("links", "Storage Table Data Contributor", "appPrincipalId", None),
+        ("customers", "Storage Table Data Reader", "appPrincipalId", None),
+        (
+            "customers",
+            "Storage Table Data Contributor",
+            "onboardersGroupId",
+            "(!empty(onboardersGroupId))",
+        ),
         ("appVault", "Key Vault Secrets User", "appPrincipalId", None),
         ("applicationInsights", "Monitoring Metrics Publisher", "appPrincipalId", None),
         ("playbookVault", "Key Vault Secrets User", "playbookPrincipalId", None),
@@ -275,7 +285,7 @@ def test_every_role_assignment_is_on_the_one_resource_that_needs_it() -> None:
             "(!empty(securityInsightsPrincipalId))",
         ),
     }
-    assert assignments("sentinel-workspace.bicep") == {
+    assert assignments("customer.bicep") == {
         (
             "workspace",
             "leastPrivilege",
@@ -290,7 +300,7 @@ def test_every_role_assignment_is_on_the_one_resource_that_needs_it() -> None:
         ),
         ("workspace", "Microsoft Sentinel Reader", "playbookPrincipalId", "(assignRoles)"),
     }
-    elsewhere = set(TEMPLATES) - {"roles.bicep", "sentinel-workspace.bicep"}
+    elsewhere = set(TEMPLATES) - {"roles.bicep", "customer.bicep"}
     assert not any(assignments(name) for name in elsewhere)
 
 
@@ -298,16 +308,19 @@ def test_the_names_in_roles_bicep_are_those_of_the_resources_it_means() -> None:
     found = read("roles.bicep").resources
     assert {name: body.body["name"] for name, body in found.items() if body.existing} == {
         "storage": "storageName",
+        "tables": "default",
+        "links": "linksTableName",
+        "customers": "customersTableName",
         "appVault": "appVaultName",
         "playbookVault": "playbookVaultName",
         "applicationInsights": "applicationInsightsName",
     }
-    assert read("sentinel-workspace.bicep").resources["workspace"].body == {"name": "workspaceName"}
+    assert read("customer.bicep").resources["workspace"].body == {"name": "workspaceName"}
 
 
 def test_the_least_privilege_role_has_the_four_actions_of_the_reference() -> None:
-    definition = read("sentinel-workspace.bicep").resources["leastPrivilege"]
-    role = resolved(read("sentinel-workspace.bicep"), definition.body["properties"])
+    definition = read("customer.bicep").resources["leastPrivilege"]
+    role = resolved(read("customer.bicep"), definition.body["properties"])
     assert definition.condition == "(assignRoles && useLeastPrivilegeRole)"
     assert role["assignableScopes"] == ["resourceGroup().id"]
     actions = [
@@ -365,6 +378,8 @@ def test_nobody_reaches_storage_app_or_telemetry_with_a_shared_secret() -> None:
         "allowCrossTenantReplication": False,
         "minimumTlsVersion": "TLS1_2",
         "supportsHttpsTrafficOnly": True,
+        "publicNetworkAccess": "Enabled",
+        "networkAcls": {"defaultAction": "Allow", "bypass": "AzureServices"},
     }
     assert properties("storage.bicep", "packages") == {"publicAccess": "None"}
     assert properties("monitoring.bicep", "applicationInsights")["DisableLocalAuth"] is True
@@ -427,7 +442,10 @@ def test_with_an_app_registration_only_the_playbook_gets_in() -> None:
             },
             "validation": {
                 "allowedAudiences": ["'api://${authClientId}'"],
-                "defaultAuthorizationPolicy": {"allowedPrincipals": {"identities": ["playbookPrincipalId"]}},
+                "defaultAuthorizationPolicy": {
+                    "allowedPrincipals": {"identities": ["playbookPrincipalId"]},
+                    "allowedApplications": ["playbookClientId"],
+                },
             },
         }
     }
@@ -496,17 +514,21 @@ WIRING: dict[str, dict[str, Any]] = {
         "appVaultName": "'kv-app-${suffix}'",
         "playbookVaultName": "'kv-play-${suffix}'",
         "contraforceClientSecret": "contraforceClientSecret",
+        "credentialExpiresOn": "credentialExpiresOn",
         "logAnalyticsId": "monitoring.outputs.logAnalyticsId",
         **COMMON,
     },
     "roles": {
         "storageName": "storage.outputs.name",
+        "linksTableName": "storage.outputs.linksTableName",
+        "customersTableName": "storage.outputs.customersTableName",
         "appVaultName": "vaults.outputs.appVaultName",
         "playbookVaultName": "vaults.outputs.playbookVaultName",
         "applicationInsightsName": "monitoring.outputs.applicationInsightsName",
         "appPrincipalId": "appIdentity.properties.principalId",
         "playbookPrincipalId": "playbookIdentity.properties.principalId",
         "securityInsightsPrincipalId": "securityInsightsPrincipalId",
+        "onboardersGroupId": "onboardersGroupId",
     },
     "app": {
         "name": "'${name}-${suffix}'",
@@ -517,11 +539,13 @@ WIRING: dict[str, dict[str, Any]] = {
         "credentialUri": "vaults.outputs.credentialUri",
         "workspaces": "customers",
         "playbookPrincipalId": "playbookIdentity.properties.principalId",
+        "playbookClientId": "playbookIdentity.properties.clientId",
+        "playbookId": "resourceId('Microsoft.Logic/workflows', playbookName)",
         **PASSED_ON,
         **COMMON,
     },
     "playbook": {
-        "name": "'${name}-playbook'",
+        "name": "playbookName",
         "identityName": "playbookIdentity.name",
         "incidentsUrl": "'https://${app.outputs.hostName}/api/incidents'",
         "functionKeyUri": "vaults.outputs.functionKeyUri",
@@ -590,7 +614,7 @@ def test_the_outputs_are_the_parameters_of_what_is_deployed_next() -> None:
     }
     needed = {
         name
-        for file in ("sentinel-workspace.bicep", "function-key.bicep")
+        for file in ("customer.bicep", "function-key.bicep")
         for name, parameter in read(file).parameters.items()
         if parameter.default is NO_DEFAULT
     }
