@@ -33,7 +33,6 @@ var vaultProperties = {
   enableSoftDelete: true
   enablePurgeProtection: true
   softDeleteRetentionInDays: 7
-  publicNetworkAccess: 'Enabled'
   networkAcls: { defaultAction: 'Allow', bypass: 'AzureServices' }
 }
 

@@ -378,7 +378,6 @@ def test_nobody_reaches_storage_app_or_telemetry_with_a_shared_secret() -> None:
         "allowCrossTenantReplication": False,
         "minimumTlsVersion": "TLS1_2",
         "supportsHttpsTrafficOnly": True,
-        "publicNetworkAccess": "Enabled",
         "networkAcls": {"defaultAction": "Allow", "bypass": "AzureServices"},
     }
     assert properties("storage.bicep", "packages") == {"publicAccess": "None"}
