@@ -33,7 +33,7 @@ def test_the_outputs_that_are_asked_for_exist() -> None:
 
 
 def test_the_parameters_that_are_given_exist_and_none_is_missing() -> None:
-    templates = {"function-key.bicep": 0, "customer.bicep": 0}
+    templates = {"function-key.bicep": 0, "customer.bicep": 0, "lighthouse.bicep": 0}
     for line in lines():
         used = re.search(r"--template-file infra/([\w.-]+)", line)
         if used is None:
@@ -53,7 +53,8 @@ def test_the_parameters_that_are_given_exist_and_none_is_missing() -> None:
 
 def test_every_name_in_backticks_that_looks_like_a_parameter_is_one() -> None:
     words = set(re.findall(r"`([a-z]+[A-Z]\w+)`", DOCUMENT))
-    known = read("main.bicep").parameters.keys() | read("customer.bicep").parameters.keys()
+    names = ("main.bicep", "customer.bicep", "lighthouse.bicep")
+    known = {parameter for name in names for parameter in read(name).parameters}
     assert words
     assert words <= known
 
@@ -74,13 +75,16 @@ def test_the_ids_of_roles_are_those_of_the_templates() -> None:
     assert ids - {security_insights} == {
         role_ids()["Microsoft Sentinel Responder"],
         role_ids()["Microsoft Sentinel Reader"],
+        role_ids()["Managed Services Registration Assignment Delete"],
     }
     assert security_insights in (INFRA / "main.bicep").read_text()
 
 
 def test_the_roles_that_are_named_are_those_of_the_templates() -> None:
     named = set(re.findall(r"Microsoft Sentinel [A-Z]\w+(?: [A-Z]\w+)?", DOCUMENT))
-    assert named - role_ids().keys() == {"Microsoft Sentinel Contributor"}  # of the person, not of the app
+    assert named - role_ids().keys() == {
+        "Microsoft Sentinel Playbook Operator"
+    }  # of a person, not of the app
 
 
 def test_no_secret_is_typed_into_a_command() -> None:
