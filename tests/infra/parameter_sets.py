@@ -53,7 +53,12 @@ SETS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "function-key": {"functionAppName": "ticketlink-app", "playbookVaultName": "kv-play"},
     },
     "lighthouse": {
-        "customer": {**CUSTOMER, "assignRoles": False, "minimumSeverity": "Medium", "playbookTenantId": TENANT},
+        "customer": {
+            **CUSTOMER,
+            "assignRoles": False,
+            "minimumSeverity": "Medium",
+            "playbookTenantId": TENANT,
+        },
     },
     "tokens": {
         "main": {
