@@ -4,7 +4,6 @@ A system is known by what its files are called: `jira.py` in what is deployed an
 """
 
 import json
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from inspect import getfile

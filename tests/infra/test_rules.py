@@ -28,7 +28,18 @@ from deployed import (
     snapshots,
     strings,
 )
-from parameter_sets import ACTION_GROUP, AUTH_CLIENT, CUSTOMER, OTHERWISE, SENTINEL, SETS, TENANT, WORKSPACES
+from parameter_sets import (
+    ACTION_GROUP,
+    AUTH_CLIENT,
+    CUSTOMER,
+    GROUP,
+    OTHERWISE,
+    SENTINEL,
+    SETS,
+    SUBSCRIPTION,
+    TENANT,
+    WORKSPACES,
+)
 
 from contraforce_sentinel.domain.customers import Customer
 from contraforce_sentinel.domain.incidents import Incident, IncidentId, Severity, WorkspaceId
@@ -380,7 +391,7 @@ def test_every_role_assignment_is_on_the_one_resource_that_needs_it() -> None:
 
 def of_sentinel() -> set[tuple[str, str, str]]:
     """Return Sentinel's own grant, which it only honours on the playbook's resource group."""
-    return {(compiler.GROUP, "Microsoft Sentinel Automation Contributor", SENTINEL)}
+    return {(GROUP, "Microsoft Sentinel Automation Contributor", SENTINEL)}
 
 
 def test_sentinel_gets_its_grant_on_the_group_where_its_principal_is_given() -> None:
@@ -404,7 +415,7 @@ def test_app_and_playbook_get_their_roles_on_the_customers_workspace_unless_they
 
 
 def workspace_id() -> str:
-    group = f"/subscriptions/{compiler.SUBSCRIPTION}/resourceGroups/{compiler.GROUP}"
+    group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
     return f"{group}/providers/Microsoft.OperationalInsights/workspaces/{CUSTOMER['workspaceName']}"
 
 

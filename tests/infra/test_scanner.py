@@ -1,13 +1,12 @@
-"""A scanner of templates (checkov) finds nothing in what would be deployed, but for what `checkov-left.json` gives a reason for.
+"""A scanner of templates (checkov) finds nothing in what would be deployed but what a reason is given for.
 
-It looks into no nested deployment and calls that clean, so each snapshot is written as one flat template.
+The reasons are in `checkov-left.json`. It looks into no nested deployment and calls that clean, so each snapshot is written as one flat template.
 """
 
 import json
 import os
 import re
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import compiler
