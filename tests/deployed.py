@@ -1,7 +1,7 @@
 """What the templates deploy, read from what the compiler made of them: no compiler is needed.
 
-`snapshot` is a deployment with its parameters filled in (`tests/infra/snapshots`); what only Azure knows is still an
-expression, and `plain` writes those with names instead of ids. `compiled` is a template as JSON.
+`snapshot` is a deployment with its parameters filled in (`tests/infra/snapshots`); what only Azure knows is
+still an expression, and `plain` writes those with names instead of ids. `compiled` is a template as JSON.
 """
 
 import json

@@ -1,6 +1,7 @@
 """The Bicep compiler: makes `infra/compiled` and `snapshots`; `make compiled` runs this file.
 
-Only the version of `.ci/bicep-version` makes files that are kept: another one may write the same in other words.
+Only the version of `.ci/bicep-version` makes files that are kept: another one may
+write the same in other words.
 """
 
 import json
@@ -23,7 +24,7 @@ SNAPSHOTS: Final = Path(__file__).parent / "snapshots"
 PINNED: Final = (ROOT / ".ci" / "bicep-version").read_text().strip()
 TEMPLATES: Final[Mapping[str, str]] = {
     "main": "main.bicep",
-    "customer": "sentinel-workspace.bicep",
+    "customer": "customer.bicep",
     "function-key": "function-key.bicep",
 }
 """What is deployed by itself: the name of its JSON, and its template."""

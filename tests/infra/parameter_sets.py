@@ -26,6 +26,7 @@ WORKSPACES: Final = [
     }
 ]
 AUTH_CLIENT: Final = "88888888-8888-4888-8888-888888888888"
+ONBOARDERS: Final = "99999999-9999-4999-8999-999999999999"
 ACTION_GROUP: Final = f"{_GROUP_ID}/providers/Microsoft.Insights/actionGroups/on-call"
 OTHERWISE: Final = {
     "name": "twelveletter",
@@ -43,12 +44,14 @@ OTHERWISE: Final = {
     "storageRedundancy": "Standard_LRS",
     "telemetryRetentionDays": 120,
     "workspaces": WORKSPACES,
+    "credentialExpiresOn": "2027-11-30T00:00:00Z",
+    "onboardersGroupId": ONBOARDERS,
 }
 """Nothing as by default, so that a parameter that is not passed on shows."""
 
 SETS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "defaults": {
-        "main": {**REQUIRED, "workspaces": WORKSPACES},
+        "main": REQUIRED,
         "customer": CUSTOMER,
         "function-key": {"functionAppName": "ticketlink-app", "playbookVaultName": "kv-play"},
     },
@@ -71,7 +74,7 @@ SETS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
     "always-ready": {
         "main": {
             **REQUIRED,
-            "workspaces": [],
+            "location": "West US",
             "workspacesFile": "workspaces.json",
             "alwaysReadyInstances": 2,
         },

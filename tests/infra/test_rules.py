@@ -6,6 +6,7 @@ Read from `infra/compiled` and `snapshots`, which `test_compiled.py` holds to th
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -33,6 +34,7 @@ from parameter_sets import (
     AUTH_CLIENT,
     CUSTOMER,
     GROUP,
+    ONBOARDERS,
     OTHERWISE,
     SENTINEL,
     SETS,
@@ -52,6 +54,7 @@ SITE = "Microsoft.Web/sites"
 ASSIGNMENT = "Microsoft.Authorization/roleAssignments"
 RULE = "Microsoft.SecurityInsights/automationRules"
 SEVERITIES = [severity.name.capitalize() for severity in sorted(Severity)]
+CUSTOMERS = "contraforcecustomers"
 APP, PLAYBOOK = "ticketlink-app-identity", "ticketlink-playbook-identity"
 FILES = sorted(path.name for path in INFRA.glob("*.bicep"))
 
@@ -125,10 +128,11 @@ def of_other_resources(deployed: Deployment, name: str) -> dict[str, str]:
 
 def test_the_app_settings_are_the_settings_of_the_code_no_more_and_no_less() -> None:
     for name, deployed in snapshots().items():
-        host = needed_by_the_host(deployed, "any")
-        assert deployed.settings().keys() == host.keys() | {
-            field.upper() for field in Settings.model_fields
-        }, name
+        expected = {field.upper() for field in Settings.model_fields}
+        if not {"workspaces", "workspacesFile"} & SETS[name]["main"].keys():
+            expected.remove("WORKSPACES")  # no customers yet
+        host = needed_by_the_host(deployed, "any").keys()
+        assert deployed.settings().keys() == host | expected, name
 
 
 def test_each_setting_comes_from_the_parameter_of_its_name_or_from_its_resource() -> None:
@@ -153,21 +157,22 @@ def as_text(value: Any) -> str:
 
 
 def test_the_customers_are_the_parameter_or_a_file_of_the_package() -> None:
-    assert snapshot("defaults").settings()["WORKSPACES"] == as_text(WORKSPACES)
+    assert snapshot("tokens").settings()["WORKSPACES"] == as_text(WORKSPACES)
     assert snapshot("always-ready").settings()["WORKSPACES"] == "@/home/site/wwwroot/workspaces.json"
 
 
 def test_the_defaults_of_the_templates_are_those_of_the_code() -> None:
     parameters, code = compiled()["parameters"], Settings.model_fields
     for name in (
-        "contraforceApiUrl", "reconcileSchedule", "reconcileLookbackHours", "linkRetentionDays", "ticketUrlTemplates",
+        "contraforceApiUrl", "reconcileSchedule", "reconcileLookbackHours", "linkRetentionDays",
+        "ticketUrlTemplates",
     ):  # fmt: skip
         assert parameters[name]["defaultValue"] == code[snake(name)].default, name
     assert parameters["minimumSeverity"]["defaultValue"] == code["minimum_severity"].default.name.capitalize()
     assert parameters["armEndpoint"]["defaultValue"] == "[environment().resourceManager]"
-    for name in ("contraforceClientId", "workspaces"):
-        assert "defaultValue" not in parameters[name]
-        assert code[snake(name)].is_required()
+    assert parameters["workspaces"]["defaultValue"] == list(code["workspaces"].default) == []
+    assert code["contraforce_client_id"].is_required()
+    assert required(parameters) == {"contraforceClientId"}
 
 
 def snake(parameter: str) -> str:
@@ -285,7 +290,9 @@ def test_routes_and_names_are_those_of_the_app(worker: Worker) -> None:
 def test_the_tables_are_those_of_the_code() -> None:
     for deployed in snapshots().values():
         tables = deployed.of_type("Microsoft.Storage/storageAccounts/tableServices/tables")
-        assert [found.name for found in tables] == [f"link{suffix(deployed)}/default/{TABLE_NAME}"]
+        assert {found.name for found in tables} == {
+            f"link{suffix(deployed)}/default/{name}" for name in (TABLE_NAME, CUSTOMERS)
+        }
 
 
 def test_the_timer_reads_its_schedule_from_the_setting_that_the_template_sets(worker: Worker) -> None:
@@ -349,12 +356,14 @@ def test_every_role_is_the_one_its_name_says() -> None:
     """The ids of https://learn.microsoft.com/azure/role-based-access-control/built-in-roles."""
     assert role_ids() == {
         "Key Vault Secrets User": "4633458b-17de-408a-b874-0445c86b69e6",
+        "Managed Services Registration Assignment Delete": "91c1777a-f3dc-4fae-b103-61d183457e46",
         "Microsoft Sentinel Automation Contributor": "f4c81013-99ee-4d62-a7ee-b3f1f648599a",
         "Microsoft Sentinel Reader": "8d289c81-5878-46d4-8554-54e1e3d8b5cb",
         "Microsoft Sentinel Responder": "3e150937-b8fe-4cfb-8069-0eaf05ecd056",
         "Monitoring Metrics Publisher": "3913510d-42f4-4e42-8a64-420c390055eb",
         "Storage Blob Data Owner": "b7e6dc6d-f1e8-4753-8033-0f276bb0955b",
         "Storage Table Data Contributor": "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3",
+        "Storage Table Data Reader": "76199698-9eea-4c19-bc75-cec21354c6b6",
     }
 
 
@@ -364,7 +373,8 @@ def assignments(deployed: Deployment) -> set[tuple[str, str, str]]:
     found = set()
     for assignment in deployed.of_type(ASSIGNMENT):
         principal = assignment.properties["principalId"]
-        assert assignment.properties["principalType"] == "ServicePrincipal"
+        kind = "Group" if principal == ONBOARDERS else "ServicePrincipal"
+        assert assignment.properties["principalType"] == kind
         assert "condition" not in assignment.body
         role = assignment.properties["roleDefinitionId"].rpartition("/")[2]
         whose = re.fullmatch(r"\[reference\('([\w-]+)'\)\.principalId\]", plain(principal))
@@ -381,11 +391,14 @@ def test_every_role_assignment_is_on_the_one_resource_that_needs_it() -> None:
         app, playbook = f"{prefix}-app-identity", f"{prefix}-playbook-identity"
         own = {
             (f"link{unique}", "Storage Blob Data Owner", app),
-            (f"link{unique}", "Storage Table Data Contributor", app),
+            (TABLE_NAME, "Storage Table Data Contributor", app),
+            (CUSTOMERS, "Storage Table Data Reader", app),
             (f"kv-app-{unique}", "Key Vault Secrets User", app),
             (f"{prefix}-insights", "Monitoring Metrics Publisher", app),
             (f"kv-play-{unique}", "Key Vault Secrets User", playbook),
         }
+        if "onboardersGroupId" in SETS[name]["main"]:
+            own.add((CUSTOMERS, "Storage Table Data Contributor", ONBOARDERS))
         assert assignments(deployed) - of_sentinel() == own, name
 
 
@@ -582,7 +595,10 @@ def test_with_an_app_registration_only_the_playbook_gets_in() -> None:
         assert provider["validation"]["allowedAudiences"] == [f"api://{client}"]
         principal = deployed.outputs["playbookPrincipalId"]
         policy = provider["validation"]["defaultAuthorizationPolicy"]
-        assert policy["allowedPrincipals"] == {"identities": [principal]}
+        assert policy == {
+            "allowedPrincipals": {"identities": [principal]},
+            "allowedApplications": [principal.replace("principalId", "clientId")],
+        }
 
 
 def test_the_playbook_s_token_is_for_the_audience_that_the_app_takes() -> None:
@@ -624,11 +640,15 @@ def test_restricted_to_logic_apps_nobody_else_gets_in() -> None:
 
 
 def test_the_two_secrets_lie_in_vaults_of_their_own() -> None:
-    for deployed in snapshots().values():
+    for name, deployed in snapshots().items():
         secret = deployed.one("Microsoft.KeyVault/vaults/secrets")
         assert secret.name == f"kv-app-{suffix(deployed)}/contraforce-client-secret"
         assert secret.body["condition"] == "[not(empty(parameters('contraforceClientSecret')))]"
         assert secret.properties["value"] == "[parameters('contraforceClientSecret')]"
+        assert secret.properties["contentType"]
+        ends = SETS[name]["main"].get("credentialExpiresOn")
+        end = {} if ends is None else {"exp": int(datetime.fromisoformat(ends).timestamp())}
+        assert secret.properties["attributes"] == end
         assert deployed.outputs["appVaultName"] == secret.name.split("/")[0]
         assert deployed.outputs["playbookVaultName"] == f"kv-play-{suffix(deployed)}"
 
@@ -638,6 +658,9 @@ def test_the_playbook_s_key_is_made_in_the_deployment_and_set_in_the_app_first()
     secret = deployed.one("Microsoft.KeyVault/vaults/secrets")
     assert secret.name == "kv-play/playbook-function-key"
     key = deployed.one(f"{SITE}/functions/keys")
+    assert secret.properties["contentType"]
+    end = "[dateTimeToEpoch(dateTimeAdd(utcNow(), 'P1Y'))]"
+    assert secret.properties["attributes"] == {"exp": end}
     made = "[format('{0}{1}', newGuid(), newGuid())]"
     assert key.properties["value"] == secret.properties["value"] == made
     parameter = compiled("function-key")["parameters"]["functionKey"]
@@ -648,6 +671,13 @@ def test_the_playbook_s_key_is_made_in_the_deployment_and_set_in_the_app_first()
 
 
 # Names, places, telemetry
+
+
+def test_the_app_is_tagged_with_its_playbook() -> None:
+    """The operators' tool finds it there."""
+    for deployed in snapshots().values():
+        playbook = deployed.one("Microsoft.Logic/workflows").id
+        assert deployed.one(SITE).body["tags"]["contraforce-playbook"] == playbook
 
 
 def test_the_longest_name_is_short_enough() -> None:
@@ -674,6 +704,10 @@ def test_storage_and_telemetry_are_kept_as_the_parameters_say() -> None:
     deployed = snapshot("sovereign")
     account = deployed.one("Microsoft.Storage/storageAccounts").body
     assert account["sku"]["name"] == OTHERWISE["storageRedundancy"]
+    without_zones = snapshot("always-ready").one("Microsoft.Storage/storageAccounts").body
+    assert (without_zones["location"], without_zones["sku"]["name"]) == ("West US", "Standard_LRS")
+    by_default = snapshot("defaults").one("Microsoft.Storage/storageAccounts").body
+    assert by_default["sku"]["name"] == "Standard_ZRS"
     logs = deployed.one("Microsoft.OperationalInsights/workspaces").properties
     assert logs["retentionInDays"] == OTHERWISE["telemetryRetentionDays"]
 
@@ -749,7 +783,7 @@ def test_every_query_and_the_workbook_are_deployed_beside_the_telemetry() -> Non
 
 def test_the_outputs_are_the_parameters_of_what_is_deployed_next() -> None:
     outputs = snapshot("defaults").outputs
-    assert {name: plain(value) if value.startswith("[") else value for name, value in outputs.items()}.keys() >= {
+    assert outputs.keys() == {
         "functionAppName", "healthUrl", "appVaultName", "playbookVaultName", "playbookId", "appPrincipalId",
         "playbookPrincipalId", "tenantId",
     }  # fmt: skip
