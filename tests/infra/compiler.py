@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from parameter_sets import GROUP, SETS, SUBSCRIPTION, TENANT
+from parameter_sets import GROUP, OF_SUBSCRIPTIONS, SETS, SUBSCRIPTION, TENANT, TENANTS
 
 ROOT: Final = Path(__file__).parents[2]
 INFRA: Final = ROOT / "infra"
@@ -26,6 +26,7 @@ TEMPLATES: Final[Mapping[str, str]] = {
     "main": "main.bicep",
     "customer": "customer.bicep",
     "function-key": "function-key.bicep",
+    "lighthouse": "lighthouse.bicep",
 }
 """What is deployed by itself: the name of its JSON, and its template."""
 _SECONDS: Final = 100
@@ -78,7 +79,8 @@ def snapshot(name: str, template: str, infra: Path = INFRA, *, strict: bool = Tr
         template_file = os.path.relpath((infra / TEMPLATES[template]).resolve(), parameters.parent)
         lines = [f"param {key} = {_literal(value)}\n" for key, value in SETS[name][template].items()]
         parameters.write_text("".join([f"using '{template_file}'\n", *lines]))
-        where = ("--tenant-id", TENANT, "--subscription-id", SUBSCRIPTION, "--resource-group", GROUP)
+        group = [] if template in OF_SUBSCRIPTIONS else ["--resource-group", GROUP]
+        where = ("--tenant-id", TENANTS.get(name, TENANT), "--subscription-id", SUBSCRIPTION, *group)
         run("snapshot", parameters, "--mode", "overwrite", *where, "--location", "westeurope",
             "--deployment-name", "ticketlink", strict=strict)  # fmt: skip
         found = json.loads((Path(made) / "set.snapshot.json").read_text())

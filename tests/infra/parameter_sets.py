@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 TENANT: Final = "11111111-1111-4111-8111-111111111111"
+TENANTS: Final = {"lighthouse": "dddddddd-dddd-4ddd-8ddd-dddddddddddd"}
+"""Sets that are deployed in another tenant than the playbook's."""
+OF_SUBSCRIPTIONS: Final = {"lighthouse"}
+"""Templates that are deployed to a subscription, and to no resource group."""
 SUBSCRIPTION: Final = "22222222-2222-4222-8222-222222222222"
 GROUP: Final = "rg-ticketlink"
 _GROUP_ID: Final = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
@@ -28,6 +32,12 @@ WORKSPACES: Final = [
 AUTH_CLIENT: Final = "88888888-8888-4888-8888-888888888888"
 ONBOARDERS: Final = "99999999-9999-4999-8999-999999999999"
 ACTION_GROUP: Final = f"{_GROUP_ID}/providers/Microsoft.Insights/actionGroups/on-call"
+OFFER: Final = {
+    "managedByTenantId": TENANT,
+    "appGroupId": "aaaaaaaa-aaaa-4aaa-8aaa-aaaaaaaaaaaa",
+    "playbookGroupId": "bbbbbbbb-bbbb-4bbb-8bbb-bbbbbbbbbbbb",
+}
+OPERATORS: Final = "cccccccc-cccc-4ccc-8ccc-cccccccccccc"
 OTHERWISE: Final = {
     "name": "twelveletter",
     "location": "usgovvirginia",
@@ -54,8 +64,15 @@ SETS: Final[Mapping[str, Mapping[str, Mapping[str, Any]]]] = {
         "main": REQUIRED,
         "customer": CUSTOMER,
         "function-key": {"functionAppName": "ticketlink-app", "playbookVaultName": "kv-play"},
+        "lighthouse": OFFER,
     },
     "lighthouse": {
+        "lighthouse": {
+            **OFFER,
+            "offerName": "Tickets",
+            "operatorsGroupId": OPERATORS,
+            "resourceGroupNames": ["rg-secops", "rg-others"],
+        },
         "customer": {
             **CUSTOMER,
             "assignRoles": False,

@@ -21,7 +21,6 @@ from deployed import (
     compiled,
     every_template,
     guid,
-    modules,
     plain,
     resources,
     role_ids,
@@ -34,6 +33,8 @@ from parameter_sets import (
     AUTH_CLIENT,
     CUSTOMER,
     GROUP,
+    OFFER,
+    OPERATORS,
     ONBOARDERS,
     OTHERWISE,
     SENTINEL,
@@ -490,6 +491,50 @@ def test_roles_are_there_before_what_needs_them() -> None:
         assert "roles" in found[module]["dependsOn"]
 
 
+DEFINITION = "Microsoft.ManagedServices/registrationDefinitions"
+DELEGATION = "Microsoft.ManagedServices/registrationAssignments"
+
+
+def delegated(name: str) -> set[tuple[str, str]]:
+    """Return the principal and role of every authorization of an offer."""
+    roles = {identifier: role for role, identifier in role_ids().items()}
+    offer = snapshot(name, "lighthouse").one(DEFINITION).properties
+    assert offer["managedByTenantId"] == TENANT
+    assert all(found["principalIdDisplayName"] for found in offer["authorizations"])
+    listed = [(found["principalId"], roles[found["roleDefinitionId"]]) for found in offer["authorizations"]]
+    assert len(set(listed)) == len(listed)
+    return set(listed)
+
+
+def test_a_delegation_gives_two_groups_the_roles_of_a_customer_and_lets_the_provider_leave() -> None:
+    app, playbook = OFFER["appGroupId"], OFFER["playbookGroupId"]
+    needed = {
+        (app, "Microsoft Sentinel Responder"),
+        (playbook, "Microsoft Sentinel Reader"),
+    }
+    here = {role for _, role, _ in assignments(snapshot("defaults", "customer"))}
+    assert {role for _, role in needed} == here
+    leaves = "Managed Services Registration Assignment Delete"
+    assert delegated("defaults") == {*needed, (app, leaves)}
+    operators = {(OPERATORS, "Microsoft Sentinel Responder"), (OPERATORS, leaves)}
+    assert delegated("lighthouse") == needed | operators
+
+
+def test_a_delegation_is_of_the_groups_that_are_named_or_else_of_the_subscription() -> None:
+    subscription = f"/subscriptions/{SUBSCRIPTION}"
+    groups = [f"{subscription}/resourceGroups/{name}" for name in ("rg-others", "rg-secops")]
+    for name, scopes in (("defaults", [subscription]), ("lighthouse", groups)):
+        deployed = snapshot(name, "lighthouse")
+        definition = deployed.one(DEFINITION)
+        assert definition.scope == subscription
+        assert sorted(found.scope for found in deployed.of_type(DELEGATION)) == scopes, name
+        for found in deployed.of_type(DELEGATION):
+            assert found.properties == {"registrationDefinitionId": definition.id}
+            assert found.name == guid(found.scope, definition.id), "it would be made twice"
+        offer = definition.properties["registrationDefinitionName"]
+        assert definition.name == guid(subscription, TENANT, offer), "it would be made twice"
+
+
 # Secrets and callers
 
 SINKS = {
@@ -801,11 +846,6 @@ def test_every_parameter_and_output_is_described() -> None:
         for kind in ("parameters", "outputs"):
             for name, found in template.get(kind, {}).items():
                 assert found.get("metadata", {}).get("description", "").strip(), f"{place}: {name}"
-
-
-def test_every_file_of_templates_is_in_one_that_is_compiled() -> None:
-    inside = {f"{name}.bicep" for template in TEMPLATES for name in modules(compiled(template))}
-    assert inside | set(TEMPLATES.values()) == set(FILES)
 
 
 def test_the_linter_s_rules_are_errors() -> None:

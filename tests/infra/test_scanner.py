@@ -1,7 +1,7 @@
 """A scanner of templates (checkov) finds nothing in what would be deployed but what a reason is given for.
 
-The reasons are in `checkov-left.json`. The scanner looks into no nested deployment and calls that clean, so each
-snapshot is written as one flat template.
+The reasons are in `checkov-left.json`. The scanner looks into no nested deployment and calls that clean, so
+each snapshot is written as one flat template.
 """
 
 import json
