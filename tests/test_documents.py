@@ -213,4 +213,4 @@ def test_the_ci_script_calls_only_make_targets_that_exist_and_lets_none_of_their
     )
     assert "export REQUIRE_AZURITE=1 REQUIRE_KUSTO=1\n" in script
     assert "make checkov\nexport REQUIRE_CHECKOV=1\n" in script
-    assert "if command -v bicep >/dev/null; then export REQUIRE_BICEP=1; fi\n" in script
+    assert "export REQUIRE_BICEP=1\n" in script
