@@ -65,7 +65,7 @@ FAULTS = {
     ),
     "setting missing": Fault(
         "app.bicep",
-        "        { name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }\n",
+        "{ name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }\n",
         "",
         DEFAULTS,
         rules.test_the_app_settings_are_the_settings_of_the_code_no_more_and_no_less,
