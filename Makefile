@@ -14,7 +14,7 @@ WORKERS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: azurite bench bicep cover flood kusto soak help pictures quick setup demo run test test-deep check fix package clean
+.PHONY: azurite bench bicep checkov compiled cover flood kusto soak help pictures quick setup demo run test test-deep check fix package clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,8 +87,15 @@ package: setup  ## the zip that is deployed: code, host.json, requirements.txt f
 pictures: setup  ## draw the README's terminal pictures anew
 	@$(BIN)/python -m operators_tool.pictures docs
 
-bicep:  ## type-check and lint infra/ with the real Bicep, as bicep or az
+bicep:  ## build, lint and format check of infra/ with the real Bicep, from the PATH or from az
 	@.ci/bicep
+
+compiled: setup  ## record infra/compiled and the snapshots anew, after a change of a template (needs the Bicep of .ci/bicep-version)
+	@$(BIN)/python tests/infra/compiler.py
+
+checkov: setup  ## a scanner of templates, for the test of what would be deployed (in an environment of its own)
+	@UV_SYSTEM_CERTS=1 UV_TOOL_DIR="$(CURDIR)/.tools/uv" UV_TOOL_BIN_DIR="$(CURDIR)/.tools/bin" \
+		.tools/bin/uv tool install --quiet --python "$$($(BIN)/python -c 'import sys; print(sys._base_executable)')" checkov==3.3.30
 
 clean:  ## remove everything that was made here
 	rm -rf .venv .tools .data dist .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -58,33 +58,35 @@ var alerts = [
   }
 ]
 
-resource rules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for alert in alerts: {
-  name: '${name}-${alert.name}'
-  location: location
-  tags: tags
-  kind: 'LogAlert'
-  properties: {
-    displayName: '${name}: ${alert.title}'
-    severity: alert.severity
-    enabled: true
-    scopes: [logAnalyticsId]
-    evaluationFrequency: 'PT5M'
-    windowSize: alert.window
-    // the tables come into being with their first row: a new deployment has none yet
-    skipQueryValidation: true
-    autoMitigate: true
-    criteria: {
-      allOf: [
-        {
-          query: alert.query
-          timeAggregation: 'Count'
-          operator: 'GreaterThan'
-          threshold: 0
-          dimensions: alert.each
-          failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
-        }
-      ]
+resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
+  for alert in alerts: {
+    name: '${name}-${alert.name}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: '${name}: ${alert.title}'
+      severity: alert.severity
+      enabled: true
+      scopes: [logAnalyticsId]
+      evaluationFrequency: 'PT5M'
+      windowSize: alert.window
+      // the tables come into being with their first row: a new deployment has none yet
+      skipQueryValidation: true
+      autoMitigate: true
+      criteria: {
+        allOf: [
+          {
+            query: alert.query
+            timeAggregation: 'Count'
+            operator: 'GreaterThan'
+            threshold: 0
+            dimensions: alert.each
+            failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+          }
+        ]
+      }
+      actions: { actionGroups: actionGroupIds }
     }
-    actions: { actionGroups: actionGroupIds }
   }
-}]
+]

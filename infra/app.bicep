@@ -24,7 +24,7 @@ param applicationInsightsName string
 @description('Address of ContraForce\'s credential in the vault.')
 param credentialUri string
 
-@description('The customers as JSON, or @ and a file of the package.')
+@description('The customers as JSON, or @ and a file of the package. Empty: the setting is left out.')
 param workspaces string
 
 @description('Base of the ContraForce v2 API.')
@@ -63,6 +63,12 @@ param authClientId string
 @description('Object id of the playbook\'s identity, the only caller with a token.')
 param playbookPrincipalId string
 
+@description('Client id of the playbook\'s identity.')
+param playbookClientId string
+
+@description('ARM id of the playbook, told by a tag: the operators\' tool finds it there.')
+param playbookId string
+
 @description('Admit Azure Logic Apps and allowedIpRanges only.')
 param restrictInbound bool
 
@@ -73,7 +79,7 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
   name: identityName
 }
 
-resource storage 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource storage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
 }
 
@@ -81,7 +87,7 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing
   name: applicationInsightsName
 }
 
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: '${name}-plan'
   location: location
   tags: tags
@@ -90,12 +96,14 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   properties: { reserved: true }
 }
 
-var allowedRanges = [for (range, index) in allowedIpRanges: {
-  name: 'allowed-${index}'
-  action: 'Allow'
-  priority: 200 + index
-  ipAddress: range
-}]
+var allowedRanges = [
+  for (range, index) in allowedIpRanges: {
+    name: 'allowed-${index}'
+    action: 'Allow'
+    priority: 200 + index
+    ipAddress: range
+  }
+]
 var logicApps = {
   name: 'logic-apps'
   action: 'Allow'
@@ -104,10 +112,43 @@ var logicApps = {
   ipAddress: 'LogicApps'
 }
 
-resource app 'Microsoft.Web/sites@2024-11-01' = {
+var settings = [
+  // the host's
+  { name: 'AzureWebJobsStorage__accountName', value: storage.name }
+  { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
+  { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
+  { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: applicationInsights.properties.ConnectionString }
+  {
+    name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING'
+    value: 'Authorization=AAD;ClientId=${identity.properties.clientId}'
+  }
+  { name: 'PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY', value: 'true' }
+  { name: 'PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME', value: 'contraforce_sentinel' }
+  {
+    name: 'OTEL_PYTHON_DISABLED_INSTRUMENTATIONS'
+    value: 'azure_sdk,django,fastapi,flask,psycopg2,requests,urllib,urllib3'
+  }
+  { name: 'OTEL_TRACES_SAMPLER', value: 'microsoft.fixed_percentage' }
+  { name: 'OTEL_TRACES_SAMPLER_ARG', value: '1.0' }
+  // the app's: src/contraforce_sentinel/settings.py
+  { name: 'ARM_ENDPOINT', value: armEndpoint }
+  { name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }
+  { name: 'CONTRAFORCE_API_URL', value: contraforceApiUrl }
+  { name: 'CONTRAFORCE_CLIENT_ID', value: contraforceClientId }
+  { name: 'CONTRAFORCE_CLIENT_SECRET', value: '@Microsoft.KeyVault(SecretUri=${credentialUri})' }
+  { name: 'LINK_RETENTION_DAYS', value: string(linkRetentionDays) }
+  { name: 'LINK_STORE', value: storage.properties.primaryEndpoints.table }
+  { name: 'MINIMUM_SEVERITY', value: minimumSeverity }
+  { name: 'RECONCILE_LOOKBACK_HOURS', value: string(reconcileLookbackHours) }
+  { name: 'RECONCILE_SCHEDULE', value: reconcileSchedule }
+  { name: 'TICKET_URL_TEMPLATES', value: string(ticketUrlTemplates) }
+]
+var ofCustomers = empty(workspaces) ? [] : [{ name: 'WORKSPACES', value: workspaces }]
+
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
-  tags: tags
+  tags: union(tags, { 'contraforce-playbook': playbookId })
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'
@@ -134,49 +175,25 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
       }
     }
     siteConfig: {
+      ftpsState: 'Disabled'
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
       http20Enabled: true
       ipSecurityRestrictionsDefaultAction: restrictInbound ? 'Deny' : 'Allow'
       ipSecurityRestrictions: restrictInbound ? concat([logicApps], allowedRanges) : []
-      appSettings: [
-        // the host's
-        { name: 'AzureWebJobsStorage__accountName', value: storage.name }
-        { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
-        { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
-        { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: applicationInsights.properties.ConnectionString }
-        { name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING', value: 'Authorization=AAD;ClientId=${identity.properties.clientId}' }
-        { name: 'PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY', value: 'true' }
-        { name: 'PYTHON_APPLICATIONINSIGHTS_LOGGER_NAME', value: 'contraforce_sentinel' }
-        { name: 'OTEL_PYTHON_DISABLED_INSTRUMENTATIONS', value: 'azure_sdk,django,fastapi,flask,psycopg2,requests,urllib,urllib3' }
-        { name: 'OTEL_TRACES_SAMPLER', value: 'microsoft.fixed_percentage' }
-        { name: 'OTEL_TRACES_SAMPLER_ARG', value: '1.0' }
-        // the app's: src/contraforce_sentinel/settings.py
-        { name: 'ARM_ENDPOINT', value: armEndpoint }
-        { name: 'AZURE_CLIENT_ID', value: identity.properties.clientId }
-        { name: 'CONTRAFORCE_API_URL', value: contraforceApiUrl }
-        { name: 'CONTRAFORCE_CLIENT_ID', value: contraforceClientId }
-        { name: 'CONTRAFORCE_CLIENT_SECRET', value: '@Microsoft.KeyVault(SecretUri=${credentialUri})' }
-        { name: 'LINK_RETENTION_DAYS', value: string(linkRetentionDays) }
-        { name: 'LINK_STORE', value: storage.properties.primaryEndpoints.table }
-        { name: 'MINIMUM_SEVERITY', value: minimumSeverity }
-        { name: 'RECONCILE_LOOKBACK_HOURS', value: string(reconcileLookbackHours) }
-        { name: 'RECONCILE_SCHEDULE', value: reconcileSchedule }
-        { name: 'TICKET_URL_TEMPLATES', value: string(ticketUrlTemplates) }
-        { name: 'WORKSPACES', value: workspaces }
-      ]
+      appSettings: concat(settings, ofCustomers)
     }
   }
 }
 
 // Nobody publishes with a password.
-resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: { allow: false }
 }
 
-resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: { allow: false }
@@ -184,7 +201,7 @@ resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2
 
 // Easy Auth, besides the function key: without allowedPrincipals any application of the tenant would get in. Deployed in any case,
 // so that an authClientId that is taken away switches it off.
-resource tokens 'Microsoft.Web/sites/config@2024-11-01' = {
+resource tokens 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'authsettingsV2'
   properties: {
@@ -203,7 +220,11 @@ resource tokens 'Microsoft.Web/sites/config@2024-11-01' = {
         }
         validation: {
           allowedAudiences: ['api://${authClientId}']
-          defaultAuthorizationPolicy: { allowedPrincipals: { identities: [playbookPrincipalId] } }
+          // the platform has refused every caller where the list of applications was empty
+          defaultAuthorizationPolicy: {
+            allowedPrincipals: { identities: [playbookPrincipalId] }
+            allowedApplications: [playbookClientId]
+          }
         }
       }
     }

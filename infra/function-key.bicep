@@ -11,15 +11,18 @@ param playbookVaultName string
 @secure()
 param functionKey string = '${newGuid()}${newGuid()}'
 
-resource app 'Microsoft.Web/sites@2024-11-01' existing = {
+@description('When the key should be replaced, as 2027-11-30T00:00:00Z: kept beside it in the vault, so that tools can warn. By default in a year.')
+param replaceBy string = dateTimeAdd(utcNow(), 'P1Y')
+
+resource app 'Microsoft.Web/sites@2025-03-01' existing = {
   name: functionAppName
 
-  resource linkIncident 'functions@2024-11-01' existing = {
+  resource linkIncident 'functions@2025-03-01' existing = {
     name: 'link_incident'
   }
 }
 
-resource key 'Microsoft.Web/sites/functions/keys@2024-11-01' = {
+resource key 'Microsoft.Web/sites/functions/keys@2025-03-01' = {
   parent: app::linkIncident
   name: 'playbook'
   // the published type has the value one level higher than the service takes it
@@ -27,13 +30,17 @@ resource key 'Microsoft.Web/sites/functions/keys@2024-11-01' = {
   properties: { name: 'playbook', value: functionKey }
 }
 
-resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource vault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
   name: playbookVaultName
 }
 
-resource secret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = {
+resource secret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = {
   parent: vault
   name: 'playbook-function-key'
-  properties: { value: functionKey }
+  properties: {
+    value: functionKey
+    contentType: 'function key link_incident/playbook'
+    attributes: { exp: dateTimeToEpoch(replaceBy) } // a hint for tools: Key Vault gives it out after that, too
+  }
   dependsOn: [key] // the playbook must not read a key that the app does not know yet
 }

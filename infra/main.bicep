@@ -1,4 +1,4 @@
-// The ContraForce ticket link in one resource group: deploy this once, then sentinel-workspace.bicep for each customer.
+// The ContraForce ticket link in one resource group: deploy this once, then customer.bicep for each customer.
 //
 //   storage.bicep     the package, the host's storage, the link table          no shared keys
 //   vaults.bicep      one vault for the app, one for the playbook              neither may read the other's secret
@@ -36,8 +36,8 @@ param location string = resourceGroup().location
 @description('Tags of every resource.')
 param tags object = {}
 
-@description('The customers: each Sentinel workspace and its ContraForce workspace. Incidents of any other workspace are refused.')
-param workspaces workspaceMapping[]
+@description('The customers: each Sentinel workspace and its ContraForce workspace. Incidents of any other workspace are refused. None: the setting is left out, and the app runs without customers.')
+param workspaces workspaceMapping[] = []
 
 @description('Name of a JSON file in the package with the customers, instead of the array above: workspaces.json, for hundreds of them. Empty: the array.')
 param workspacesFile string = ''
@@ -52,7 +52,10 @@ param contraforceClientId string
 @secure()
 param contraforceClientSecret string = ''
 
-@description('Incidents below this severity get no ticket, where the customer has no minimum of its own. Give sentinel-workspace.bicep the same.')
+@description('When ContraForce\'s secret ends, as 2027-11-30T00:00:00Z: kept beside it in the vault, so that tools can warn. Empty: it has no end.')
+param credentialExpiresOn string = ''
+
+@description('Incidents below this severity get no ticket, where the customer has no minimum of its own. Give customer.bicep the same.')
 @allowed(['Informational', 'Low', 'Medium', 'High'])
 param minimumSeverity string = 'Informational'
 
@@ -80,8 +83,8 @@ param armEndpoint string = environment().resourceManager
 @maxValue(10)
 param alwaysReadyInstances int = 0
 
-@description('Flex Consumption adds at most so many instances.')
-@minValue(1)
+@description('Flex Consumption adds at most so many instances. 40 is the least that every region takes, and far more than one Sentinel asks for.')
+@minValue(40)
 @maxValue(1000)
 param maximumInstances int = 40
 
@@ -97,18 +100,30 @@ param allowedIpRanges string[] = []
 @description('Object id, in this tenant, of the service principal "Azure Security Insights" (application 98785600-1bb7-4fb9-b9fa-19afe2c8a360). Empty: the grant is made elsewhere.')
 param securityInsightsPrincipalId string = ''
 
+@description('Object id of the Entra group whose members add customers: they may write the table of customers. Empty: nobody may.')
+param onboardersGroupId string = ''
+
 @description('Action groups that an alert tells. Empty: alerts are only listed in the portal.')
 param actionGroupIds string[] = []
 
-@description('How the storage account keeps its copies; not every region has zones.')
+@description('How the storage account keeps its copies. By default in three zones, or within one place in the regions that have none.')
 @allowed(['Standard_LRS', 'Standard_ZRS', 'Standard_GZRS'])
-param storageRedundancy string = 'Standard_ZRS'
+param storageRedundancy string = contains(
+    ['westus', 'northcentralus', 'westcentralus', 'ukwest', 'southindia', 'australiasoutheast'],
+    toLower(replace(location, ' ', ''))
+  )
+  ? 'Standard_LRS'
+  : 'Standard_ZRS'
 
 @description('How long telemetry is kept, in days.')
 @minValue(30)
 @maxValue(730)
 param telemetryRetentionDays int = 30
 
+// Empty: the setting is left out. Where it is set, it is the whole list of customers.
+var inSettings = empty(workspaces) ? '' : string(workspaces)
+var customers = empty(workspacesFile) ? inSettings : '@/home/site/wwwroot/${workspacesFile}'
+var playbookName = '${name}-playbook'
 var suffix = uniqueString(resourceGroup().id)
 
 resource appIdentity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
@@ -151,6 +166,7 @@ module vaults 'vaults.bicep' = {
     location: location
     tags: tags
     contraforceClientSecret: contraforceClientSecret
+    credentialExpiresOn: credentialExpiresOn
     logAnalyticsId: monitoring.outputs.logAnalyticsId
   }
 }
@@ -159,12 +175,15 @@ module roles 'roles.bicep' = {
   name: 'roles'
   params: {
     storageName: storage.outputs.name
+    linksTableName: storage.outputs.linksTableName
+    customersTableName: storage.outputs.customersTableName
     appVaultName: vaults.outputs.appVaultName
     playbookVaultName: vaults.outputs.playbookVaultName
     applicationInsightsName: monitoring.outputs.applicationInsightsName
     appPrincipalId: appIdentity.properties.principalId
     playbookPrincipalId: playbookIdentity.properties.principalId
     securityInsightsPrincipalId: securityInsightsPrincipalId
+    onboardersGroupId: onboardersGroupId
   }
 }
 
@@ -179,7 +198,7 @@ module app 'app.bicep' = {
     packageContainerName: storage.outputs.packageContainerName
     applicationInsightsName: monitoring.outputs.applicationInsightsName
     credentialUri: vaults.outputs.credentialUri
-    workspaces: empty(workspacesFile) ? string(workspaces) : '@/home/site/wwwroot/${workspacesFile}'
+    workspaces: customers
     contraforceApiUrl: contraforceApiUrl
     contraforceClientId: contraforceClientId
     minimumSeverity: minimumSeverity
@@ -192,6 +211,8 @@ module app 'app.bicep' = {
     maximumInstances: maximumInstances
     authClientId: authClientId
     playbookPrincipalId: playbookIdentity.properties.principalId
+    playbookClientId: playbookIdentity.properties.clientId
+    playbookId: resourceId('Microsoft.Logic/workflows', playbookName)
     restrictInbound: restrictInbound
     allowedIpRanges: allowedIpRanges
   }
@@ -201,7 +222,7 @@ module app 'app.bicep' = {
 module playbook 'playbook.bicep' = {
   name: 'playbook'
   params: {
-    name: '${name}-playbook'
+    name: playbookName
     location: location
     tags: tags
     identityName: playbookIdentity.name
@@ -246,14 +267,14 @@ output appVaultName string = vaults.outputs.appVaultName
 @description('The vault with the playbook\'s function key.')
 output playbookVaultName string = vaults.outputs.playbookVaultName
 
-@description('For sentinel-workspace.bicep: the playbook that the automation rule runs.')
+@description('For customer.bicep: the playbook that the automation rule runs.')
 output playbookId string = playbook.outputs.id
 
-@description('For sentinel-workspace.bicep: who reads incidents and writes comments.')
+@description('For customer.bicep: who reads incidents and writes comments.')
 output appPrincipalId string = appIdentity.properties.principalId
 
-@description('For sentinel-workspace.bicep: whose connection receives the trigger.')
+@description('For customer.bicep: whose connection receives the trigger.')
 output playbookPrincipalId string = playbookIdentity.properties.principalId
 
-@description('For sentinel-workspace.bicep: the tenant of the playbook.')
+@description('For customer.bicep: the tenant of the playbook.')
 output tenantId string = tenant().tenantId

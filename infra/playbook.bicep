@@ -155,6 +155,8 @@ resource playbook 'Microsoft.Logic/workflows@2019-05-01' = {
   }
 }
 
+// the rule asks for 2016-09-01, which knows none of these properties
+#disable-next-line use-recent-api-versions
 resource runs 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: playbook
   name: 'runs'

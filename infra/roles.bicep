@@ -3,6 +3,12 @@
 @description('Storage account.')
 param storageName string
 
+@description('Table of links.')
+param linksTableName string
+
+@description('Table of customers.')
+param customersTableName string
+
 @description('Vault of the app.')
 param appVaultName string
 
@@ -21,17 +27,35 @@ param playbookPrincipalId string
 @description('Object id of "Azure Security Insights" in this tenant; empty leaves its grant out.')
 param securityInsightsPrincipalId string
 
+@description('Object id of the group that adds customers; empty leaves its grant out.')
+param onboardersGroupId string
+
 var roleIds = loadJsonContent('roles.json')
 
-resource storage 'Microsoft.Storage/storageAccounts@2024-01-01' existing = {
+resource storage 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
 }
 
-resource appVault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource tables 'Microsoft.Storage/storageAccounts/tableServices@2025-06-01' existing = {
+  parent: storage
+  name: 'default'
+}
+
+resource links 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' existing = {
+  parent: tables
+  name: linksTableName
+}
+
+resource customers 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' existing = {
+  parent: tables
+  name: customersTableName
+}
+
+resource appVault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
   name: appVaultName
 }
 
-resource playbookVault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
+resource playbookVault 'Microsoft.KeyVault/vaults@2026-02-01' existing = {
   name: playbookVaultName
 }
 
@@ -46,17 +70,51 @@ resource appBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Storage Blob Data Owner'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Blob Data Owner']
+    )
   }
 }
 
-resource appTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: storage
-  name: guid(storage.id, appPrincipalId, roleIds['Storage Table Data Contributor'])
+// On the one table, which the template makes: with it the app cannot say where tickets go.
+resource appLinks 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: links
+  name: guid(links.id, appPrincipalId, roleIds['Storage Table Data Contributor'])
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Storage Table Data Contributor'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Table Data Contributor']
+    )
+  }
+}
+
+resource appCustomers 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  scope: customers
+  name: guid(customers.id, appPrincipalId, roleIds['Storage Table Data Reader'])
+  properties: {
+    principalId: appPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Table Data Reader']
+    )
+  }
+}
+
+// Who adds customers by command.
+resource onboardersCustomers 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (!empty(onboardersGroupId)) {
+  scope: customers
+  name: guid(customers.id, onboardersGroupId, roleIds['Storage Table Data Contributor'])
+  properties: {
+    principalId: onboardersGroupId
+    principalType: 'Group'
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Storage Table Data Contributor']
+    )
   }
 }
 
@@ -66,7 +124,10 @@ resource appSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Key Vault Secrets User'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Key Vault Secrets User']
+    )
   }
 }
 
@@ -76,7 +137,10 @@ resource appTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Monitoring Metrics Publisher'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Monitoring Metrics Publisher']
+    )
   }
 }
 
@@ -86,7 +150,10 @@ resource playbookSecrets 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
   properties: {
     principalId: playbookPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Key Vault Secrets User'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Key Vault Secrets User']
+    )
   }
 }
 
@@ -97,6 +164,9 @@ resource sentinelRunsPlaybook 'Microsoft.Authorization/roleAssignments@2022-04-0
   properties: {
     principalId: securityInsightsPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Microsoft Sentinel Automation Contributor'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Microsoft Sentinel Automation Contributor']
+    )
   }
 }

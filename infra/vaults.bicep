@@ -20,6 +20,9 @@ param tags object
 @secure()
 param contraforceClientSecret string
 
+@description('When that secret ends; empty for never.')
+param credentialExpiresOn string
+
 @description('Where the vaults\' audit log goes.')
 param logAnalyticsId string
 
@@ -30,28 +33,35 @@ var vaultProperties = {
   enableSoftDelete: true
   enablePurgeProtection: true
   softDeleteRetentionInDays: 7
+  networkAcls: { defaultAction: 'Allow', bypass: 'AzureServices' }
 }
 
-resource appVault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource appVault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: appVaultName
   location: location
   tags: tags
   properties: vaultProperties
 }
 
-resource playbookVault 'Microsoft.KeyVault/vaults@2024-11-01' = {
+resource playbookVault 'Microsoft.KeyVault/vaults@2026-02-01' = {
   name: playbookVaultName
   location: location
   tags: tags
   properties: vaultProperties
 }
 
-resource contraforceSecret 'Microsoft.KeyVault/vaults/secrets@2024-11-01' = if (!empty(contraforceClientSecret)) {
+resource contraforceSecret 'Microsoft.KeyVault/vaults/secrets@2026-02-01' = if (!empty(contraforceClientSecret)) {
   parent: appVault
   name: 'contraforce-client-secret'
-  properties: { value: contraforceClientSecret }
+  properties: {
+    value: contraforceClientSecret
+    contentType: 'secret of the ContraForce service account'
+    attributes: empty(credentialExpiresOn) ? {} : { exp: dateTimeToEpoch(credentialExpiresOn) }
+  }
 }
 
+// the rule asks for 2016-09-01, which knows none of these properties
+#disable-next-line use-recent-api-versions
 resource appVaultAudit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: appVault
   name: 'audit'
@@ -61,6 +71,8 @@ resource appVaultAudit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview
   }
 }
 
+// the rule asks for 2016-09-01, which knows none of these properties
+#disable-next-line use-recent-api-versions
 resource playbookVaultAudit 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   scope: playbookVault
   name: 'audit'

@@ -46,13 +46,15 @@ resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
 }
 
 // The first line of each file is its title: "// Dead links and why".
-resource searches 'Microsoft.OperationalInsights/workspaces/savedSearches@2025-07-01' = [for found in queries: {
-  parent: logAnalytics
-  name: '${name}-${found.name}'
-  etag: '*' // else the service refuses to replace what an earlier deployment left
-  properties: {
-    category: category
-    displayName: skip(first(split(found.query, '\n')), 3)
-    query: found.query
+resource searches 'Microsoft.OperationalInsights/workspaces/savedSearches@2025-07-01' = [
+  for found in queries: {
+    parent: logAnalytics
+    name: '${name}-${found.name}'
+    etag: '*' // else the service refuses to replace what an earlier deployment left
+    properties: {
+      category: category
+      displayName: skip(first(split(found.query, '\n')), 3)
+      query: found.query
+    }
   }
-}]
+]

@@ -388,6 +388,15 @@ class TestStatusAndReplay:
         of_one = await shell.run("status", "--workspace", "law-fabrikam", "--json")
         assert [row["workspace"] for row in of_one.json["workspaces"]] == [shell.fabrikam.arm_id]
 
+    async def test_status_says_that_there_are_no_customers(self, shell: Shell) -> None:
+        text = await shell.run("status", WORKSPACES="[]")
+        assert (text.code, text.err) == (0, "")
+        assert text.out.startswith("There are no customers: WORKSPACES has none.")
+        assert (await shell.run("status", "--json", WORKSPACES="")).json["workspaces"] == []
+        named = await shell.run("show", "1", WORKSPACES="")
+        assert (named.code, named.out) == (2, "")
+        assert "there are no customers" in named.err
+
     async def test_status_tells_what_the_timer_left_to_backfill(self, shell: Shell) -> None:
         now = datetime.now(UTC)
         store = SqliteLinkStore(shell.directory / "links.db")

@@ -1,7 +1,6 @@
 """Connections: one client each, kept only after a request that ended well, whatever cut the others off."""
 
 import asyncio
-import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from anyio.streams.tls import TLSStream
-from conftest import ROOT
+from deployed import snapshot
 
 from contraforce_sentinel.transport import connections
 from contraforce_sentinel.transport.connections import Connections
@@ -100,8 +99,8 @@ async def test_requests_at_once_have_a_connection_each_and_some_are_kept(
 
 
 def test_as_many_are_kept_as_the_host_lets_deliveries_run_at_once() -> None:
-    template = (ROOT / "infra" / "app.bicep").read_text()
-    assert re.findall(r"perInstanceConcurrency: (\d+)", template) == [str(connections.MOST_KEPT)]
+    app = snapshot("defaults").one("Microsoft.Web/sites").properties["functionAppConfig"]
+    assert app["scaleAndConcurrency"]["triggers"]["http"]["perInstanceConcurrency"] == connections.MOST_KEPT
 
 
 async def test_promise_h_a_request_that_is_cut_at_any_step_leaves_nothing_that_is_used_again(

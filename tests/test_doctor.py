@@ -400,6 +400,25 @@ async def test_what_cannot_be_seen_is_said_to_be_unsure_and_is_no_failure(
     assert found[0].fix
 
 
+@pytest.mark.parametrize("none", [None, "[]"])
+async def test_that_there_are_no_customers_is_told_and_is_no_failure(setup: SetUp, none: str | None) -> None:
+    if none is None:
+        setup.monkeypatch.delenv("WORKSPACES")
+    else:
+        setup.set("WORKSPACES", none)
+    findings = await setup.examine()
+    told = {finding.check: finding.seen for finding in findings if finding.status is not Status.OK}
+    assert told == {
+        "settings": "accepted; there are no customers",
+        "resource manager": "needs a customer, whose workspace it is asked for",
+        "contraforce": "needs a customer, whose workspace is read",
+        "contraforce credential": "needs a customer, whose workspace is read",
+        "clock": "needs an answer of ContraForce that says the time",
+    }
+    assert findings[0].status is Status.UNSURE
+    assert "answered with 403" in findings[0].meaning
+
+
 @pytest.mark.usefixtures("no_backoff")
 @pytest.mark.parametrize("check", ["identity", "resource manager", "contraforce", "link store"])
 async def test_a_certificate_that_is_not_trusted_is_named_with_what_makes_it_trusted(
@@ -512,6 +531,7 @@ async def test_the_role_of_an_account_url_is_named_with_its_scope(setup: SetUp) 
         (StoreFault.NETWORK, "az storage account show --name stlinks --query networkRuleSet"),
         (StoreFault.TENANT, "az login --tenant"),
         (StoreFault.ADDRESS, "export LINK_STORE=…   (https://stlinks.table.core.windows.net"),
+        (StoreFault.NO_TABLE, "az storage table create --name contraforcelinks --account-name stlinks"),
         (StoreFault.REMOVAL, "contraforce-sentinel doctor"),
     ],
 )
@@ -611,6 +631,12 @@ class TestDeployedApp:
         (found,) = bad(await self.health(setup, TICKET_URL_TEMPLATES="[]"))
         assert (found.check, found.status) == ("deployed app", Status.UNSURE)
         assert found.seen == "TICKET_URL_TEMPLATES: must be a JSON object"
+
+    async def test_an_app_without_customers_is_green_and_says_so(self, setup: SetUp) -> None:
+        setup.set("WORKSPACES", "[]")
+        app, _ = (await self.health(setup))[-2:]
+        assert app.status is Status.OK
+        assert app.seen.endswith("its settings and link store are fine; it has no customers")
 
     async def test_without_a_key_health_is_asked_and_the_timer_is_not_seen(self, setup: SetUp) -> None:
         await self.last_ran(setup, hours=2)

@@ -71,7 +71,7 @@ def test_the_defaults_of_code_sample_file_and_reference_are_the_same() -> None:
     required = {
         "CONTRAFORCE_CLIENT_ID": "a",
         "CONTRAFORCE_CLIENT_SECRET": "b",
-        "WORKSPACES": sample["WORKSPACES"],
+        "WORKSPACES": sample["WORKSPACES"],  # of no use without an entry to fill in
     }
     by_default = Settings.from_environment(required)
     assert by_default == Settings.from_environment({**sample, **required})
@@ -193,9 +193,14 @@ def test_the_version_is_the_same_everywhere() -> None:
     assert project[1] == changelog[1] == VERSION
 
 
-def test_the_workflow_runs_the_ci_script_the_demo_and_the_package_and_nothing_else() -> None:
+def test_the_workflow_installs_bicep_runs_the_ci_script_the_demo_and_the_package_and_nothing_else() -> None:
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
-    assert re.findall(r"\brun: (.+)", workflow) == [".ci/run", "make demo", "make package"]
+    assert re.findall(r"\brun: (.+)", workflow) == [
+        ".ci/install-bicep",
+        ".ci/run",
+        "make demo",
+        "make package",
+    ]
     assert all(name.startswith("actions/") for name in re.findall(r"\buses: (.+)", workflow))
 
 
@@ -203,5 +208,9 @@ def test_the_ci_script_calls_only_make_targets_that_exist_and_lets_none_of_their
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     script = (ROOT / ".ci" / "run").read_text()
     called = set(" ".join(re.findall(r"(?:then |^)make ([a-z -]+)", script, re.MULTILINE)).split())
-    assert {"setup", "azurite", "kusto", "check", "test", "test-deep"} <= called <= targets
+    assert (
+        {"setup", "azurite", "kusto", "checkov", "bicep", "check", "test", "test-deep"} <= called <= targets
+    )
     assert "export REQUIRE_AZURITE=1 REQUIRE_KUSTO=1\n" in script
+    assert "make checkov\nexport REQUIRE_CHECKOV=1\n" in script
+    assert "export REQUIRE_BICEP=1\n" in script

@@ -147,6 +147,7 @@ async def test_status_says_everything(app: App) -> None:
             "store": "ok",
             "settingProblems": {},
             "storeProblem": None,
+            "customers": {"total": 1},
             "lastTimerRun": None,
             "oldestDueSeconds": None,
             "dead": None,
@@ -162,6 +163,25 @@ async def test_status_says_everything(app: App) -> None:
     assert set(status["lastTimerRun"]) == {"finishedAt", *counted}
 
 
+@pytest.mark.parametrize("none", [None, "[]"])
+async def test_without_customers_the_app_is_well_and_says_so(
+    app: App, none: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if none is None:
+        monkeypatch.delenv("WORKSPACES")
+    else:
+        monkeypatch.setenv("WORKSPACES", none)
+    assert (await app.health()).status == 200
+    refused = await app.post(app.workspace.add_incident())
+    assert (refused.status, refused.json["code"]) == (403, "workspace-not-configured")
+    await app.reconcile()
+    assert app.sandbox.log.all == []
+    status = await app.status()
+    assert (status.status, status.json["status"], status.json["customers"]) == (200, "ok", {"total": 0})
+    ran = status.json["lastTimerRun"]
+    assert (ran["tried"], ran["discovered"], ran["failedWorkspaces"]) == (0, 0, 0)
+
+
 async def test_status_names_every_refused_setting_and_what_is_wrong_with_it(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +190,7 @@ async def test_status_names_every_refused_setting_and_what_is_wrong_with_it(
     monkeypatch.setenv("TICKET_URL_TEMPLATES", "[]")
     answer = await app.status()
     assert (answer.status, answer.json["settings"], answer.json["store"]) == (503, "refused", "unknown")
+    assert answer.json["customers"] is None
     assert answer.json["settingProblems"] == {
         "WORKSPACES": "is not valid JSON",
         "CONTRAFORCE_CLIENT_SECRET": "is required",

@@ -26,13 +26,13 @@ CUSTOMER = {"workspace": ARM_ID, "contraforceWorkspaceId": "9a7c1c3e-5b7d-4f0e-8
 REQUIRED = {
     "CONTRAFORCE_CLIENT_ID": "svc-sentinel-link",
     "CONTRAFORCE_CLIENT_SECRET": SECRET,
-    "WORKSPACES": json.dumps([CUSTOMER]),
 }
+WORKSPACES = json.dumps([CUSTOMER])
 NAMES = [name.upper() for name in Settings.model_fields]
 
 
 def read(**changes: str) -> Settings:
-    return Settings.from_environment({**REQUIRED, **changes})
+    return Settings.from_environment({**REQUIRED, "WORKSPACES": WORKSPACES, **changes})
 
 
 def problems(**changes: str) -> dict[str, str]:
@@ -104,7 +104,7 @@ def test_every_setting_is_read() -> None:
 @pytest.mark.parametrize("empty", ["", " ", "\t\n"])
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in REQUIRED])
 def test_an_empty_setting_counts_as_not_set(name: str, empty: str) -> None:
-    assert read(**{name: empty}) == read()
+    assert Settings.from_environment({**REQUIRED, name: empty}) == Settings.from_environment(REQUIRED)
 
 
 def test_what_is_not_ours_is_none_of_our_business() -> None:
@@ -128,30 +128,37 @@ def test_https_goes_anywhere_and_plain_http_to_this_machine(name: str, url: str)
     assert read(**{name: url}).model_dump(by_alias=False)[name.lower()] == url
 
 
+def test_no_customers_is_a_deployment_too(tmp_path: Path) -> None:
+    (tmp_path / "none.json").write_text("[]")
+    for none in ("", "[]", f"@{tmp_path}/none.json"):
+        assert read(WORKSPACES=none) == Settings.from_environment(REQUIRED)
+        assert read(WORKSPACES=none).customers == ()
+
+
 def test_workspaces_may_come_from_a_file(tmp_path: Path) -> None:
     file = tmp_path / "workspaces.json"
-    file.write_text(REQUIRED["WORKSPACES"], encoding="utf-8")
+    file.write_text(WORKSPACES, encoding="utf-8")
 
     assert read(WORKSPACES=f"@{file}") == read()
 
 
 @pytest.mark.parametrize("name", ["WORKSPACES", "TICKET_URL_TEMPLATES"])
 def test_a_file_after_the_at_sign_may_begin_with_a_byte_order_mark(tmp_path: Path, name: str) -> None:
-    text = {**REQUIRED, "TICKET_URL_TEMPLATES": '{"Jira": "https://x.example/{id}"}'}[name]
+    text = {"WORKSPACES": WORKSPACES, "TICKET_URL_TEMPLATES": '{"Jira": "https://x.example/{id}"}'}[name]
     (tmp_path / "marked.json").write_bytes(codecs.BOM_UTF8 + text.encode())
 
     assert read(**{name: f"@{tmp_path}/marked.json"}) == read(**{name: text})
 
 
 def test_a_value_may_begin_with_a_byte_order_mark() -> None:
-    assert read(WORKSPACES="\ufeff" + REQUIRED["WORKSPACES"]) == read()
+    assert read(WORKSPACES="\ufeff" + WORKSPACES) == read()
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_a_file_in_utf_16_is_refused_and_the_problem_says_so(tmp_path: Path, encoding: str) -> None:
     """The redirection `>` of Windows PowerShell writes UTF-16."""
     file = tmp_path / "workspaces.json"
-    file.write_bytes(REQUIRED["WORKSPACES"].encode(encoding))
+    file.write_bytes(WORKSPACES.encode(encoding))
 
     assert problems(WORKSPACES=f"@{file}") == {
         "WORKSPACES": "the file named after @ is in UTF-16, and has to be in UTF-8"
@@ -205,7 +212,6 @@ REFUSED = {
     "WORKSPACES": [
         MARKER,
         f'"{MARKER}"',
-        "[]",
         "{}",
         "null",
         f'["{MARKER}"]',
@@ -505,7 +511,7 @@ def test_two_customers_may_share_a_contraforce_workspace() -> None:
     assert len(read(WORKSPACES=json.dumps([CUSTOMER, other])).workspaces) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", b"[]", f'["{MARKER}"]'.encode()])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"{", f'["{MARKER}"]'.encode()])
 def test_a_bad_file_of_workspaces_is_named_by_its_setting(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "workspaces.json"
     file.write_bytes(content)
@@ -534,7 +540,6 @@ def test_a_folder_is_no_file_of_workspaces(tmp_path: Path) -> None:
         ("RECONCILE_LOOKBACK_HOURS", "0", "must be at least 1"),
         ("LINK_RETENTION_DAYS", "9999", "must be at most 3650"),
         ("WORKSPACES", "{}", "must be a JSON array"),
-        ("WORKSPACES", "[]", "must not be empty"),
         ("WORKSPACES", "[1]", "0 must be a JSON object"),
         ("WORKSPACES", "[{}]", "0.workspace is missing, 0.contraforceWorkspaceId is missing"),
         ("WORKSPACES", json.dumps([{**CUSTOMER, "x": 1}]), "0 has a field that is not known"),

@@ -18,7 +18,7 @@ from contraforce_sentinel.domain.incidents import IncidentId, WorkspaceId
 from contraforce_sentinel.domain.links import Link
 from contraforce_sentinel.domain.runs import Feed
 from contraforce_sentinel.stores.link_store import LinkStore
-from contraforce_sentinel.stores.tables import TableLinkStore
+from contraforce_sentinel.stores.tables import TABLE_NAME, TableLinkStore
 from contraforce_sentinel.telemetry.events import EVENT_NAME
 from contraforce_sentinel.transport.network import Network
 from sandbox import Sandbox, faults
@@ -160,6 +160,20 @@ async def test_a_table_that_was_removed_is_named_and_so_is_one_that_is_still_bei
         assert (told.fault, "in a minute" in str(told)) == (StoreFault.REMOVAL, True)
     table_service.being_deleted.clear()
     await CALLS[call](store)
+
+
+@pytest.mark.parametrize("call", [name for name in CALLS if name != "exists"])
+async def test_an_identity_that_may_not_make_tables_uses_the_one_that_is_there(
+    sandbox: Sandbox, stores: dict[str, TableLinkStore], call: str
+) -> None:
+    """The template makes the tables, and gives the app a role on the one with the links."""
+    sandbox.tables.admission.may_make_tables = False
+    removed = sandbox.tables.tables.pop(TABLE_NAME)
+    assert (await refused(CALLS[call](stores["identity"]))).fault is StoreFault.TABLE
+    told = await refused(CALLS[call](stores["identity"]))
+    assert (told.fault, "this identity may not make it" in str(told)) == (StoreFault.NO_TABLE, True)
+    sandbox.tables.tables[TABLE_NAME] = removed
+    await CALLS[call](stores["identity"])
 
 
 @pytest.mark.parametrize("call", [*CALLS, "save_feed"])

@@ -4,7 +4,6 @@ A system is known by what its files are called: `jira.py` in what is deployed an
 """
 
 import json
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from inspect import getfile
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
+from deployed import compiled
 from openapi import DOCUMENT
 from pydantic import ValidationError
 from ticket_examples import EXAMPLES, example, stem
@@ -65,8 +65,7 @@ def missing(what: str) -> Iterator[str]:
 def unnamed(name: str) -> Iterator[str]:
     """Say which document does not name a system."""
     template = ROOT / "infra" / "main.bicep"
-    described = re.search(r"@description\('(.*)'\)\nparam ticketUrlTemplates ", template.read_text())
-    if described is None or name not in described[1]:
+    if name not in compiled()["parameters"]["ticketUrlTemplates"]["metadata"]["description"]:
         yield f"{named(template)}: the description of ticketUrlTemplates does not name {name}"
     schemas = yaml.safe_load(DOCUMENT.read_text())["components"]["schemas"]
     if f"`{name}`" not in schemas["Ticket"]["properties"]["system"]["description"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import trustme
 from conftest import ROOT
+from deployed import snapshot
 
 from contraforce_sentinel.domain.records import LinkState
 from contraforce_sentinel.telemetry.vocabulary import CORRELATION, EVENTS, METRICS, SPANS
@@ -145,8 +146,7 @@ def test_the_document_speaks_of_every_event_and_of_no_event_that_is_not_there() 
 def test_the_settings_in_the_document_are_those_that_the_template_sets() -> None:
     text = DOCUMENT.split("\n## Settings\n")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \| .+ \|$", text, re.MULTILINE))
-    template = (ROOT / "infra" / "app.bicep").read_text()
-    found = dict(re.findall(r"\{ name: '(\w+)', value: '?(.+?)'? \}", template))
+    found = snapshot("defaults").settings()
     telemetry = ("APPLICATIONINSIGHTS", "PYTHON_APPLICATIONINSIGHTS", "OTEL_")
     assert rows.keys() == {name for name in found if name.startswith(telemetry)}
     for name, value in rows.items():
@@ -156,8 +156,8 @@ def test_the_settings_in_the_document_are_those_that_the_template_sets() -> None
 
 def test_the_sandbox_turns_telemetry_on_as_the_template_does() -> None:
     """So that what is tested is what is deployed; the rest of its settings keep the exporters on loopback."""
-    text = (ROOT / "infra" / "app.bicep").read_text()
-    deployed = dict(re.findall(r"\{ name: '(OTEL_\w+|PYTHON_APP\w+)', value: '(.+?)' \}", text))
+    settings = snapshot("defaults").settings()
+    deployed = {name: settings[name] for name in settings if name.startswith(("OTEL_", "PYTHON_APP"))}
     assert len(deployed) == 5
     here = Sandbox(trustme.CA(), Path()).telemetry_environment()
     assert {name: here[name] for name in deployed} == deployed

@@ -110,11 +110,12 @@ class Settings(BaseModel):
         min_length=1, description="Service account's secret; in Azure a Key Vault reference."
     )
     workspaces: Annotated[tuple[Customer, ...], BeforeValidator(_json_or_file)] = Field(
+        (),
         description=(
             'JSON array `[{"workspace": "<ARM id of the Log Analytics workspace>", '
             '"contraforceWorkspaceId": "<uuid>"}]`, or `@path` of a file with it; '
-            "an incident of any other workspace is refused. A customer may have a `minimumSeverity` and "
-            "`ticketUrlTemplates` of its own."
+            "an incident of any other workspace is refused. Not set, or `[]`: no customers. "
+            "A customer may have a `minimumSeverity` and `ticketUrlTemplates` of its own."
         ),
     )
     link_store: SecretStr = Field(
@@ -156,9 +157,7 @@ class Settings(BaseModel):
 
     @field_validator("workspaces", mode="after")
     @classmethod
-    def _refuse_none_and_doubles(cls, value: tuple[Customer, ...]) -> tuple[Customer, ...]:
-        if not value:
-            raise RefusedValue("must not be empty")
+    def _refuse_doubles(cls, value: tuple[Customer, ...]) -> tuple[Customer, ...]:
         if len({mapping.workspace.key for mapping in value}) < len(value):
             raise RefusedValue("names a workspace twice")
         return value

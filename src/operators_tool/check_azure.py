@@ -103,6 +103,8 @@ async def check_workspaces(app: App, identity: Identity) -> list[Finding]:
     mappings = app.settings.workspaces
     if not identity.has_token:
         return [skipped("resource manager", "the identity"), *_skip(mappings, "the identity")]
+    if not mappings:
+        return [skipped("resource manager", "a customer, whose workspace it is asked for")]
     places = asyncio.Semaphore(_WORKSPACES_AT_ONCE)
 
     async def resolve(mapping: Customer) -> UpstreamError | None:

@@ -35,6 +35,10 @@ class _Run(BaseModel):
     finished_at: AwareDatetime = Field(alias="finishedAt")
 
 
+class _Customers(BaseModel):
+    total: int
+
+
 class _Health(BaseModel, hide_input_in_errors=True):
     model_config = ConfigDict(extra="ignore")
 
@@ -48,6 +52,7 @@ class _Status(_Health):
     setting_problems: dict[str, str] = Field(alias="settingProblems")
     store_problem: str | None = Field(alias="storeProblem")
     last_run: _Run | None = Field(alias="lastTimerRun")
+    customers: _Customers | None = None  # an older version does not say
 
 
 async def check_app(url: str, *, key: str | None) -> list[Finding]:
@@ -116,7 +121,9 @@ def _check_answer(health: _Health, status: int) -> Finding:
     if health.settings != "ok":
         meaning = "It is left out: ticket numbers are not clickable. Everything else works."
         return unsure(_APP, listed or "a setting is wrong and left out", meaning=meaning, fix=fix)
-    return ok(_APP, f"version {health.version} is up, its settings and link store are fine")
+    seen = f"version {health.version} is up, its settings and link store are fine"
+    has_none = isinstance(health, _Status) and health.customers is not None and not health.customers.total
+    return ok(_APP, f"{seen}; it has no customers" if has_none else seen)
 
 
 def _check_timer(health: _Health) -> Finding:

@@ -29,6 +29,8 @@ _FIXES: Final[Mapping[StoreFault, str]] = {
     StoreFault.ADDRESS: "export LINK_STORE=…   (https://{account}.table.core.windows.net, or a connection"
     " string whose TableEndpoint is the account's)",
     StoreFault.TABLE: "contraforce-sentinel doctor   (the first delivery makes it anew)",
+    StoreFault.NO_TABLE: "az storage table create --name contraforcelinks --account-name {account}"
+    " --auth-mode login",
     StoreFault.REMOVAL: "contraforce-sentinel doctor   (in a minute)",
 }
 

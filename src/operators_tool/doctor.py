@@ -32,11 +32,10 @@ async def examine(environment: Mapping[str, str], *, app_url: str | None) -> lis
     signed_in = identity_for(environment)
     app = build(settings, signed_in=signed_in)
     try:
-        first = ok("settings", f"accepted; {len(settings.workspaces)} workspaces")
+        first = [_accepted(settings), *_left_out(settings)]
         if problems := app.network_problems():
             return [
-                first,
-                *_left_out(settings),
+                *first,
                 *_refused(problems, meaning=_UNREACHED),
                 skipped("everything else", "a way to the services"),
             ]
@@ -49,8 +48,7 @@ async def examine(environment: Mapping[str, str], *, app_url: str | None) -> lis
         )
         health = await _check_app(environment, app_url)
         return [
-            first,
-            *_left_out(settings),
+            *first,
             identity.finding,
             *azure,
             *contraforce,
@@ -66,6 +64,17 @@ async def _check_app(environment: Mapping[str, str], url: str | None) -> list[Fi
     if url is None:
         return []
     return await check_health.check_app(url, key=environment.get(check_health.KEY) or None)
+
+
+def _accepted(settings: Settings) -> Finding:
+    if settings.workspaces:
+        return ok("settings", f"accepted; {len(settings.workspaces)} workspaces")
+    return unsure(
+        "settings",
+        "accepted; there are no customers",
+        meaning="Nothing is wrong; every delivery is answered with 403, and the timer has nothing to do.",
+        fix=_set("WORKSPACES"),
+    )
 
 
 def _left_out(settings: Settings) -> list[Finding]:

@@ -69,7 +69,10 @@ def show_overview(console: Console, found: dict[str, Any]) -> None:
         )
         for row in found["workspaces"]
     ]
-    show_table(console, ("workspace", "dead", "unreadable", "next try"), rows)
+    if rows:
+        show_table(console, ("workspace", "dead", "unreadable", "next try"), rows)
+    else:
+        console.print("There are no customers: WORKSPACES has none. Every delivery is answered with 403.")
     run = found["lastTimerRun"]
     if run is None:
         console.print("The timer has not run yet with this link store.")

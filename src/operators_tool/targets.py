@@ -35,6 +35,8 @@ async def find_incident(app: App, text: str, *, workspace: str | None) -> Incide
             return IncidentId.parse(arm_id[0].rstrip("/"))
         except NotAnIncident as error:
             raise WrongArgument(f"INCIDENT: {error}") from None
+    if not app.settings.workspaces:
+        raise WrongArgument("INCIDENT: there are no customers, WORKSPACES has none")
     if workspace is None and len(app.settings.workspaces) > 1:
         raise WrongArgument("INCIDENT: a name or a number needs --workspace; or give the incident's ARM id")
     place = one_workspace(app, workspace) if workspace else app.settings.workspaces[0].workspace

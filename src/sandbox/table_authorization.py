@@ -27,7 +27,8 @@ class Admission:
 
     What a test switches off: `lets_network_in` is the account's firewall, `is_enabled` the account itself,
     `admits_keys` its shared keys, `is_in_tenant` that its tenant is the identity's, `has_role` that the
-    identity may read and write its tables.
+    identity may read and write its tables, `may_make_tables` that its role is on the whole account and not on
+    tables of it.
     """
 
     def __init__(self, account: str, identity: ManagedIdentity) -> None:
@@ -36,6 +37,7 @@ class Admission:
         self.admits_keys = True
         self.is_in_tenant = True
         self.has_role = True
+        self.may_make_tables = True
         self.account = account
         self.key = b64encode(planted("account-key").encode()).decode()
         self._identity = identity
@@ -61,6 +63,11 @@ class Admission:
         text = self._signed_text(scheme, request)
         if text is None or account != self.account or not hmac.compare_digest(signature, self._sign(text)):
             raise TableError("AuthenticationFailed")
+
+    def check_making(self, request: LoggedRequest) -> None:
+        """Raise what the service answers to an identity whose role is on tables that are there."""
+        if not self.may_make_tables and request.headers.get("Authorization", "").startswith("Bearer "):
+            raise TableError("AuthorizationPermissionMismatch")
 
     def _is_good(self, value: str) -> bool:
         token = self._identity.tokens.get(value)

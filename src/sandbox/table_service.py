@@ -103,6 +103,7 @@ class TableService(StandIn):
         return work(request, groups)
 
     def _create(self, request: LoggedRequest, _: Groups) -> Answer:
+        self.admission.check_making(request)
         name = request.body.get("TableName") if isinstance(request.body, dict) else None
         if not isinstance(name, str) or NAME.fullmatch(name) is None:
             raise TableError("InvalidResourceName")

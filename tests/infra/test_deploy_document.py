@@ -5,12 +5,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from bicep_templates import INFRA, NO_DEFAULT, parse, read, role_ids
+from compiler import TEMPLATES
 from conftest import ROOT
+from deployed import INFRA, compiled, role_ids
 
 DOCUMENT = (ROOT / "docs" / "deploy.md").read_text()
 COMMANDS = re.findall(r"```sh\n(.+?)```", DOCUMENT, re.DOTALL)
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", DOCUMENT, re.MULTILINE | re.DOTALL))
+JSON_OF = {file: name for name, file in TEMPLATES.items()}
 _CONTINUED = re.compile(r"\\\n\s*")
 
 
@@ -26,34 +28,35 @@ def test_every_step_has_a_command(section: str) -> None:
 def test_the_outputs_that_are_asked_for_exist() -> None:
     asked = set(re.findall(r"(?:\$\(|`)out (\w+)", DOCUMENT))
     assert asked
-    assert asked <= read("main.bicep").outputs.keys()
+    assert asked <= compiled()["outputs"].keys()
     of_a_customer = set(re.findall(r"properties\.outputs\.(\w+)\.value", DOCUMENT))
     assert of_a_customer == {"ruleId"}
-    assert of_a_customer == read("sentinel-workspace.bicep").outputs.keys()
+    assert of_a_customer == compiled("customer")["outputs"].keys()
 
 
 def test_the_parameters_that_are_given_exist_and_none_is_missing() -> None:
-    templates = {"function-key.bicep": 0, "sentinel-workspace.bicep": 0}
+    templates = dict.fromkeys(JSON_OF.keys() - {TEMPLATES["main"]}, 0)
     for line in lines():
         used = re.search(r"--template-file infra/([\w.-]+)", line)
         if used is None:
             continue
         given = set(re.findall(r"[ ](\w+)=", line.split("--parameters")[1]))
-        parameters = parse(INFRA / used[1]).parameters
+        parameters = compiled(JSON_OF[used[1]])["parameters"]
         assert given <= parameters.keys()
-        required = {name for name, found in parameters.items() if found.default is NO_DEFAULT}
+        required = {name for name, found in parameters.items() if "defaultValue" not in found}
         assert required <= given
         templates[used[1]] += 1
     assert all(templates.values())
     for name in re.findall(r"\bcustomer\s(\w+)=", DOCUMENT):
-        assert name in read("sentinel-workspace.bicep").parameters
+        assert name in compiled("customer")["parameters"]
     for name in re.findall(r"\\nparam (\w+) = ", DOCUMENT):
-        assert name in read("main.bicep").parameters
+        assert name in compiled()["parameters"]
 
 
 def test_every_name_in_backticks_that_looks_like_a_parameter_is_one() -> None:
     words = set(re.findall(r"`([a-z]+[A-Z]\w+)`", DOCUMENT))
-    known = read("main.bicep").parameters.keys() | read("sentinel-workspace.bicep").parameters.keys()
+    names = ("main", "customer", "lighthouse")
+    known = {parameter for name in names for parameter in compiled(name)["parameters"]}
     assert words
     assert words <= known
 
@@ -74,13 +77,16 @@ def test_the_ids_of_roles_are_those_of_the_templates() -> None:
     assert ids - {security_insights} == {
         role_ids()["Microsoft Sentinel Responder"],
         role_ids()["Microsoft Sentinel Reader"],
+        role_ids()["Managed Services Registration Assignment Delete"],
     }
     assert security_insights in (INFRA / "main.bicep").read_text()
 
 
 def test_the_roles_that_are_named_are_those_of_the_templates() -> None:
     named = set(re.findall(r"Microsoft Sentinel [A-Z]\w+(?: [A-Z]\w+)?", DOCUMENT))
-    assert named - role_ids().keys() == {"Microsoft Sentinel Contributor"}  # of the person, not of the app
+    assert named - role_ids().keys() == {
+        "Microsoft Sentinel Playbook Operator"
+    }  # of a person, not of the app
 
 
 def test_no_secret_is_typed_into_a_command() -> None:

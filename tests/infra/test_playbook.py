@@ -6,28 +6,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bicep_templates import read, resolved
 from conftest import ROOT
+from deployed import Resource, plain, snapshot
 
 from contraforce_sentinel.edge.payloads import parse_delivery
 
 TRIGGER_BODIES = sorted((ROOT / "tests" / "payloads").glob("*-trigger-*.json"))
+IDENTITY = "Microsoft.ManagedIdentity/userAssignedIdentities"
 _TRIGGER_VALUE = re.compile(r"@triggerBody\(\)((?:\?\['\w+'\])+)")
 
 
+def playbook() -> Resource:
+    return snapshot("tokens").one("Microsoft.Logic/workflows")
+
+
 def definition() -> dict[str, Any]:
-    playbook = read("playbook.bicep")
-    found = resolved(playbook, playbook.resources["playbook"].body["properties"]["definition"])
+    found = playbook().properties["definition"]
     assert isinstance(found, dict)
     return found
 
 
 def link_inputs() -> dict[str, Any]:
-    playbook = read("playbook.bicep")
-    assert definition()["actions"]["Link_ticket"]["inputs"] == (
-        "union(linkInputs, empty(authClientId) ? {} : token)"
-    )
-    inputs = resolved(playbook, playbook.variables["linkInputs"])
+    inputs = definition()["actions"]["Link_ticket"]["inputs"]
     assert isinstance(inputs, dict)
     return inputs
 
@@ -90,35 +90,34 @@ def test_the_playbook_is_run_for_incidents_as_its_own_identity() -> None:
         "body": {"callback_url": "@{listCallbackUrl()}"},
         "path": "/incident-creation",
     }
-    template = read("playbook.bicep")
-    body = template.resources["playbook"].body
-    assert body["identity"]["userAssignedIdentities"] == {"'${identity.id}'": {}}
-    connection = body["properties"]["parameters"]["$connections"]["value"]["azuresentinel"]
-    assert connection["connectionId"] == "connection.id"
+    identity = snapshot("tokens").one(IDENTITY, "playbook-identity")
+    assert playbook().body["identity"]["userAssignedIdentities"] == {identity.id: {}}
+    connection = playbook().properties["parameters"]["$connections"]["value"]["azuresentinel"]
+    made = snapshot("tokens").one("Microsoft.Web/connections")
+    assert connection["connectionId"] == made.id
+    assert connection["id"] == made.properties["api"]["id"]
+    assert connection["id"].endswith("/locations/westeurope/managedApis/azuresentinel")
     assert connection["connectionProperties"] == {
-        "authentication": {"type": "ManagedServiceIdentity", "identity": "identity.id"}
+        "authentication": {"type": "ManagedServiceIdentity", "identity": identity.id}
     }
-    assert template.resources["connection"].body["properties"]["parameterValueType"] == "Alternative"
+    assert made.properties["parameterValueType"] == "Alternative"
 
 
-def test_the_key_comes_from_the_vault_and_the_token_from_the_identity() -> None:
-    get_key, inputs = definition()["actions"]["Get_function_key"], link_inputs()
-    assert get_key["inputs"]["uri"] == "'${functionKeyUri}?api-version=7.4'"
-    assert get_key["inputs"]["authentication"] == {
+def test_the_key_comes_from_the_vault_as_the_playbook_s_identity() -> None:
+    identity = snapshot("tokens").one(IDENTITY, "playbook-identity")
+    vault = snapshot("tokens").outputs["playbookVaultName"]
+    get_key = definition()["actions"]["Get_function_key"]["inputs"]
+    assert plain(get_key["uri"]) == (
+        f"[format('{{0}}?api-version=7.4', format('{{0}}secrets/playbook-function-key', "
+        f"reference('{vault}').vaultUri))]"
+    )
+    assert get_key["authentication"] == {
         "type": "ManagedServiceIdentity",
-        "identity": "identity.id",
-        "audience": "'https://${skip(environment().suffixes.keyvaultDns, 1)}'",
+        "identity": identity.id,
+        "audience": "[format('https://{0}', skip(environment().suffixes.keyvaultDns, 1))]",
     }
-    assert inputs["headers"]["x-functions-key"] == "@body('Get_function_key')?['value']"
-    assert inputs["method"] == "POST"
-    assert inputs["uri"] == "incidentsUrl"
-    assert read("playbook.bicep").variables["token"] == {
-        "authentication": {
-            "type": "ManagedServiceIdentity",
-            "identity": "identity.id",
-            "audience": "'api://${authClientId}'",
-        }
-    }
+    assert link_inputs()["headers"]["x-functions-key"] == "@body('Get_function_key')?['value']"
+    assert link_inputs()["method"] == "POST"
 
 
 def test_the_playbook_repeats_a_bounded_number_of_times_and_polls_for_nothing() -> None:
@@ -130,7 +129,7 @@ def test_the_playbook_repeats_a_bounded_number_of_times_and_polls_for_nothing() 
 
 
 def test_failed_runs_can_be_seen() -> None:
-    runs = read("playbook.bicep").resources["runs"].body
-    assert runs["scope"] == "playbook"
-    assert runs["properties"]["metrics"] == [{"category": "AllMetrics", "enabled": True}]
-    assert runs["properties"]["logs"] == [{"category": "WorkflowRuntime", "enabled": True}]
+    runs = snapshot("tokens").one("Microsoft.Insights/diagnosticSettings", "runs")
+    assert runs.scope == playbook().id
+    assert runs.properties["metrics"] == [{"category": "AllMetrics", "enabled": True}]
+    assert runs.properties["logs"] == [{"category": "WorkflowRuntime", "enabled": True}]

@@ -94,6 +94,7 @@ class StoreFault(StrEnum):
     ACCOUNT = "account"
     ADDRESS = "address"
     TABLE = "table"
+    NO_TABLE = "no-table"
     REMOVAL = "removal"
 
 

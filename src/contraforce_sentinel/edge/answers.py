@@ -136,7 +136,7 @@ class Condition:
     """How the app is: what is wrong, by the names of settings and variables, and the timer's last run.
 
     Settings that are refused stop everything; others are left out. `network_problems` are of the way to the
-    services: certificates and proxies.
+    services: certificates and proxies. How many customers there are is not known while settings are refused.
     """
 
     setting_problems: Mapping[str, str]
@@ -144,6 +144,7 @@ class Condition:
     network_problems: Mapping[str, str] = field(default_factory=dict)
     store_problem: str | None = None
     last_run: TimerRun | None = None
+    customers: int | None = None
 
     @property
     def _settings(self) -> str:
@@ -182,6 +183,7 @@ class Condition:
             **health.content,
             "settingProblems": {**self.setting_problems, **self.network_problems},
             "storeProblem": self.store_problem,
+            "customers": None if self.customers is None else {"total": self.customers},
             **timer_content(self.last_run, now=now),
         }
         return Answer(health.status, content)

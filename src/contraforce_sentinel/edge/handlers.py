@@ -105,7 +105,9 @@ async def _condition() -> Condition:
         store, network_problems = app.store, app.network_problems()
     except SettingsError as error:
         return Condition(error.problems, settings_are_refused=True)
-    found = Condition(app.settings.left_out, network_problems=network_problems)
+    found = Condition(
+        app.settings.left_out, network_problems=network_problems, customers=len(app.settings.workspaces)
+    )
     try:
         with untraced():  # probes ask the same every minute
             await store.check()

@@ -22,7 +22,7 @@ from contraforce_sentinel.domain.errors import (
     UpstreamError,
     UpstreamUnavailable,
 )
-from contraforce_sentinel.stores.table_faults import code_of, unavailable
+from contraforce_sentinel.stores.table_faults import code_of, may_not, unavailable
 from contraforce_sentinel.transport.failures import is_lasting
 
 _PASSING_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -34,12 +34,16 @@ _SCOPE: Final = "https://storage.azure.com/.default"
 
 
 class TableCalls:
-    """Runs operations on one table, which is made with the first of them."""
+    """Runs operations on one table, which is made with the first of them if it is missing.
+
+    An identity whose role is on the table alone may not make it: then it has to be there.
+    """
 
     def __init__(self, table: TableClient, *, identity: Identity | None = None) -> None:
         self._table = table
         self._identity = identity
         self._is_made = False
+        self._may_make = True
 
     async def run[T](
         self, work: Callable[[], Awaitable[T]], *, is_listing: bool = False, makes_table: bool = True
@@ -59,7 +63,7 @@ class TableCalls:
             raise StoreUnavailable(told, advice=error.advice) from error
         except (_Passing, AzureError, TimeoutError, *MISREAD) as error:
             self._is_made = False  # somebody may have removed the table
-            raise unavailable(error) from error
+            raise unavailable(error, may_make=self._may_make) from error
         raise AssertionError("stamina ends with a result or an exception")
 
     async def change[T](self, work: Callable[[], Awaitable[T]]) -> T:
@@ -76,8 +80,14 @@ class TableCalls:
         return await self.run(attempt)
 
     async def _make(self) -> None:
-        with suppress(ResourceExistsError):
-            await self._table.create_table()
+        self._may_make = True
+        try:
+            with suppress(ResourceExistsError):
+                await self._table.create_table()
+        except HttpResponseError as error:
+            if not may_not(error):
+                raise
+            self._may_make = False
         self._is_made = True
 
 

@@ -30,6 +30,8 @@ _MEANINGS: Final[Mapping[StoreFault, str]] = {
     " private endpoint, look at its DNS zone",
     StoreFault.ADDRESS: "there are no tables at its address: correct LINK_STORE",
     StoreFault.TABLE: "its table was removed: the next call makes it anew, and finds it empty",
+    StoreFault.NO_TABLE: "its table is not there, and this identity may not make it: deploy the template"
+    " again, or make the table contraforcelinks in its account",
     StoreFault.REMOVAL: "its table is still being removed: it can be made anew in a minute",
 }
 _CODES: Final[Mapping[str, StoreFault]] = {
@@ -47,10 +49,17 @@ _CODES: Final[Mapping[str, StoreFault]] = {
 _UNKNOWN_NAMES: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
-def unavailable(error: Exception) -> StoreUnavailable:
+def may_not(error: Exception) -> bool:
+    """Whether the identity has no role for this operation."""
+    return code_of(error) == "AuthorizationPermissionMismatch"
+
+
+def unavailable(error: Exception, *, may_make: bool = True) -> StoreUnavailable:
     """Return what is told of a call of the table service that failed."""
     status = getattr(error, "status_code", None)
     fault = _CODES.get(code_of(error) or "")
+    if fault is StoreFault.TABLE and not may_make:
+        fault = StoreFault.NO_TABLE
     if any(isinstance(one, socket.gaierror) and one.errno in _UNKNOWN_NAMES for one in _causes(error)):
         fault = StoreFault.ACCOUNT
     if fault is not None:

@@ -76,7 +76,10 @@ resource appResponds 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Microsoft Sentinel Responder'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Microsoft Sentinel Responder']
+    )
   }
 }
 
@@ -87,7 +90,10 @@ resource playbookReads 'Microsoft.Authorization/roleAssignments@2022-04-01' = if
   properties: {
     principalId: playbookPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roleIds['Microsoft Sentinel Reader'])
+    roleDefinitionId: subscriptionResourceId(
+      'Microsoft.Authorization/roleDefinitions',
+      roleIds['Microsoft Sentinel Reader']
+    )
   }
 }
 
