@@ -207,7 +207,7 @@ def test_the_workflow_installs_bicep_runs_the_ci_script_the_demo_and_the_package
 def test_the_ci_script_calls_only_make_targets_that_exist_and_lets_none_of_their_tests_be_skipped() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     script = (ROOT / ".ci" / "run").read_text()
-    called = set(" ".join(re.findall(r"(?:then |^)make ([a-z -]+)", script, re.MULTILINE)).split())
+    called = set(" ".join(re.findall(r"^ *make ([a-z -]+)", script, re.MULTILINE)).split())
     assert (
         {"setup", "azurite", "kusto", "checkov", "bicep", "check", "test", "test-deep"} <= called <= targets
     )
