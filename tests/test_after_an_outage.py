@@ -102,7 +102,7 @@ async def test_promise_h_after_an_outage_deliveries_are_linked_at_once_in_the_sa
     assert max(bursts[:2]) < 5 * bursts[2] + SLOW_DISK_SECONDS
     singles = [await seconds_of(app, 1) for _ in range(20)]
     assert max(singles) < 5 * median(singles) + SLOW_DISK_SECONDS
-    kept = [client for opened in connections_of(app) for client in opened._kept]
+    kept = [client for opened in connections_of(app) for client, _ in opened._kept]
     assert kept
     assert all(has_ended_well(client) for client in kept)
 

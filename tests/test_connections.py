@@ -98,6 +98,25 @@ async def test_requests_at_once_have_a_connection_each_and_some_are_kept(
     assert sum(not client.is_closed for client in opener.clients) == 3
 
 
+async def test_when_no_burst_comes_again_most_of_its_connections_are_let_go(
+    sandbox: Sandbox, opener: Opener, opened: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MOST_IDLE", 2)
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.2)
+    sandbox.arm.latency_seconds = 0.05
+
+    def open_ones() -> int:
+        return sum(not client.is_closed for client in opener.clients)
+
+    for _ in range(2):  # a burst that comes at once finds them all
+        await asyncio.gather(*(ask(opened, sandbox.arm.base_url) for _ in range(12)))
+    assert (len(opener.clients), open_ones()) == (12, 12)
+    await asyncio.sleep(1)
+    assert open_ones() == 2
+    await ask(opened, sandbox.arm.base_url)
+    assert len(opener.clients) == 12
+
+
 def test_as_many_are_kept_as_the_host_lets_deliveries_run_at_once() -> None:
     app = snapshot("defaults").one("Microsoft.Web/sites").properties["functionAppConfig"]
     assert app["scaleAndConcurrency"]["triggers"]["http"]["perInstanceConcurrency"] == connections.MOST_KEPT

@@ -28,6 +28,8 @@ TIMER_SECONDS: Final = 60.0
 """Of quiet, for a run of the timer to end."""
 
 QUIET_SECONDS: Final = 3.0
+AFTER_A_BURST_SECONDS: Final = 13.0
+"""By then the connections of a burst are let go."""
 """Before memory is looked at: the app gives back what is free a second after an answer."""
 
 SCHEDULE: Final = "0 0 0 1 1 *"
@@ -87,7 +89,7 @@ class Flood:
         """Run the whole. Raises `ChildFailed` if the app's process ends."""
         phases = {"flood": await self._flood(deliveries)}
         phases["hostile minute"] = await self._hostile(seconds)
-        await asyncio.sleep(QUIET_SECONDS)
+        await asyncio.sleep(AFTER_A_BURST_SECONDS)
         self._sample("hostile minute")
         self._mix.accepted = LINKED
         phases["afterwards"] = await self._deliver(Mix(accepted=SERVED), max(50, deliveries // CALM_PART))

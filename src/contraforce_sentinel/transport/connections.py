@@ -20,6 +20,10 @@ from contraforce_sentinel.transport.ways import Ways
 MOST_KEPT: Final = 100
 """As many as deliveries run at once (`perInstanceConcurrency`): a burst finds what the last one left."""
 
+MOST_IDLE: Final = 16
+IDLE_SECONDS: Final = 5.0
+"""When no burst has come again, most of it is let go: a connection takes some 70 KB."""
+
 _CONNECTING: Final = "connect_tcp.started"
 _CONNECTED: Final = "connect_tcp.complete"
 _SENDING: Final = "send_request_headers.started"
@@ -73,7 +77,9 @@ class Connections:
 
     def __init__(self, open_client: Callable[[], httpx.AsyncClient]) -> None:
         self._open_client = open_client
-        self._kept: list[httpx.AsyncClient] = []
+        self._kept: list[tuple[httpx.AsyncClient, float]] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._tidying: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     async def send(
@@ -84,7 +90,7 @@ class Connections:
         Of the kept connections the one that was used last is taken first. Raises `httpx.TransportError`:
         `ConnectError`, `ConnectTimeout` or `ProxyError` if nothing was sent, which `steps` tell who gives up.
         """
-        client = self._kept.pop() if self._kept else self._open_client()
+        client = self._kept.pop()[0] if self._kept else self._open_client()
         steps = steps or Steps()
         steps.sockets.clear()
         ended_well = False
@@ -101,7 +107,7 @@ class Connections:
             raise failure from error
         finally:
             if ended_well and len(self._kept) < MOST_KEPT and not self._is_closed:
-                self._kept.append(client)
+                self._keep(client)
             else:  # shielded: who gives up a second time must not leave a socket behind
                 await asyncio.shield(asyncio.ensure_future(_throw_away(client, steps.sockets)))
         return Answer(response.status_code, response.reason_phrase, response.headers, body)
@@ -110,7 +116,25 @@ class Connections:
         """Close what is kept, and from now on whatever ends; idempotent."""
         self._is_closed = True
         kept, self._kept = self._kept, []
-        await asyncio.gather(*(client.aclose() for client in kept))
+        if self._tidying is not None:
+            self._tidying.cancel()
+        await asyncio.gather(*(client.aclose() for client, _ in kept), *self._closing)
+
+    def _keep(self, client: httpx.AsyncClient) -> None:
+        loop = asyncio.get_running_loop()
+        self._kept.append((client, loop.time()))
+        if len(self._kept) > MOST_IDLE and self._tidying is None:
+            self._tidying = loop.call_later(IDLE_SECONDS, self._let_go)
+
+    def _let_go(self) -> None:
+        """Close the connections of a burst that nobody has used again; they were kept in their order."""
+        loop = asyncio.get_running_loop()
+        while len(self._kept) > MOST_IDLE and self._kept[0][1] <= loop.time() - IDLE_SECONDS:
+            closing = loop.create_task(self._kept.pop(0)[0].aclose())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+        is_more = len(self._kept) > MOST_IDLE
+        self._tidying = loop.call_later(IDLE_SECONDS, self._let_go) if is_more else None
 
 
 def _has_more(client: httpx.AsyncClient) -> bool:
