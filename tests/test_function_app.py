@@ -69,7 +69,6 @@ def test_the_app_is_indexed_without_a_single_setting() -> None:
     assert set(json.loads(body)["settingProblems"]) == {
         "CONTRAFORCE_CLIENT_ID",
         "CONTRAFORCE_CLIENT_SECRET",
-        "WORKSPACES",
     }
 
 
