@@ -440,7 +440,7 @@ def test_a_claim_of_a_link_with_a_ticket_owes_only_the_comment() -> None:
 
 FINISHERS: dict[str, Callable[[Link], Link]] = {
     "linked": lambda record: record.linked(now=NOW),
-    "skipped": lambda record: record.skipped(Reason.REDIRECTED, now=NOW),
+    "skipped": lambda record: record.skipped(Reason.REDIRECTED, now=NOW + HOUR),
     "dead": lambda record: record.failed(
         UpstreamRejected("no", upstream=Upstream.CONTRAFORCE), now=NOW, jitter=0.5
     ),
@@ -666,3 +666,11 @@ def test_a_dead_link_that_is_brought_back_is_due_at_once_and_keeps_its_ticket() 
     assert refused.state is LinkState.DEAD
     assert refused.revived(now=NOW).state is LinkState.TICKETED
     assert refused.revived(now=NOW).ticket == TICKET
+
+
+def test_a_retry_after_outlasts_a_skip_whoever_brings_the_link_back() -> None:
+    waiting = claimed().failed(unavailable(retry_after=3600), now=NOW, jitter=0.5)
+    skipped = waiting.skipped(Reason.CLOSED, now=NOW + MINUTE)
+    assert not skipped.is_claimable(NOW + MINUTE)
+    back = skipped.brought_back(now=NOW + 2 * MINUTE)
+    assert back.next_try_at == back.not_before == waiting.not_before

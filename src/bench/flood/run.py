@@ -133,7 +133,9 @@ class Flood:
             await self._upstream.ask("hostile", operations=operations, part=part)
             if "arm.incidents" in operations and not self._timer_runs:
                 await self._run_timer()
-            while time.monotonic() < end:
+            is_first = True
+            while is_first or time.monotonic() < end:  # at least once, on a busy machine, too
+                is_first = False
                 clients = [client for client in clients if not client.done() or client.result()]
                 now, _ = self._app.memory()
                 self._say(f"hostile: {name}, {found.count:,} answers, {now:.0f} MB")

@@ -146,8 +146,7 @@ class Link(Record):
 
         That is kept while no worker is at it and no ticket is known.
 
-        Where the ticket that was asked for was refused, any other request, or none, brings the link back;
-        of a closed incident, when it is reopened.
+        Where that was refused, any other request, or none, brings the link back; of a closed incident, later.
         """
         if ticket_id == self.requested_ticket_id or self.is_busy(now) or self.ticket:
             return self
@@ -210,16 +209,19 @@ class Link(Record):
         is_dead = self.state is LinkState.DEAD
         cause = Cause(reason=self.reason, code=self.code, fields=self.fields) if is_dead else None
         changes = {**_NO_FAILURE, "reason": reason, "was_dead": cause, "lease": None, "next_try_at": None}
+        if self.not_before and self.not_before > now:  # whoever brings it back asks the same upstream
+            changes["not_before"] = self.not_before
         return self._after(now, state=LinkState.SKIPPED, **changes).noted()
 
     def brought_back(self, *, now: datetime) -> Self:
         """The incident of a skipped link is to be linked: as the link was before, due at once or dead."""
         if self.was_dead is not None:
             cause = self.was_dead
-            changes = {"reason": cause.reason, "code": cause.code, "fields": cause.fields, "was_dead": None}
-            return self._after(now, state=LinkState.DEAD, **changes).noted()
-        state = LinkState.TICKETED if self.ticket else LinkState.PENDING
-        return self._after(now, state=state, next_try_at=now, **_NO_FAILURE).noted()
+            causes = {"reason": cause.reason, "code": cause.code, "fields": cause.fields, "was_dead": None}
+            return self._after(now, state=LinkState.DEAD, **causes).noted()
+        state, due = LinkState.TICKETED if self.ticket else LinkState.PENDING, self.not_before or now
+        changes = {**_NO_FAILURE, "not_before": self.not_before, "next_try_at": max(now, due)}
+        return self._after(now, state=state, **changes).noted()
 
     def revived(self, *, now: datetime) -> Self:
         """A person has brought a dead link back: it is due at once, its history goes on.

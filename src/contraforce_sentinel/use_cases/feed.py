@@ -67,8 +67,9 @@ async def incidents(
     """Yield the incidents from `since` on, oldest first, at least up to `up_to`. Raises `UpstreamError`.
 
     `by` is `CREATED` or `CHANGED` of the Sentinel adapter. What has the last moment of an answer comes again.
-    A moment outside of what was asked for is odd: its row comes without. An answer has one of the `places`
-    until the next one is asked for; a reader that may stop early closes the generator.
+    A moment outside of what was asked for is odd: its row comes without. So do those of further pages, which
+    may hide some: once nothing is new, a row comes that has nothing but the last moment. An answer has one of
+    the `places` until the next one is asked for; a reader that may stop early closes the generator.
     """
     known: set[str] = set()
     while True:
@@ -78,12 +79,14 @@ async def incidents(
             async for answer in answers:
                 rows = [_without_odd_moment(row, since, up_to) for row in answer.rows]
                 walk.note(rows, has_next=answer.has_next)
-                yield rows
+                yield [replace(row, moment=None) for row in rows] if walk.pages > 1 else rows
                 if not walk.is_of_one_moment:
                     break
         if walk.pages > 1 and not walk.names <= known:
             known |= walk.names  # the list may have moved between two pages: once more, until nothing is new
             continue
+        if walk.pages > 1:
+            yield [Row("", walk.last, None)]
         onward = _onward(walk, since, workspace)
         if onward is None:
             return
