@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("no_backoff")
 HOUR: Final = timedelta(hours=1)
 
 
-@pytest_asyncio.fixture(params=["sqlite", "tables"])
+@pytest_asyncio.fixture(params=["sqlite", pytest.param("tables", marks=pytest.mark.slow)])
 async def following(
     app: App, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[App]:
@@ -439,6 +439,7 @@ async def test_more_than_a_list_can_show_at_one_moment_is_told_and_the_rest_goes
     assert [one["workspace"] for one in stuck] == [WorkspaceId.parse(workspace.arm_id).key]
 
 
+@pytest.mark.slow
 async def test_an_incident_that_changed_costs_one_read_of_the_store_at_most_and_another_none(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:

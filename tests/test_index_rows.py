@@ -200,6 +200,7 @@ class TestARowThatIsNobodys:
         assert linked.state is LinkState.LINKED
         assert await rows(table) == ["link-a"]
 
+    @pytest.mark.slow
     async def test_300_of_them_cost_one_run_and_no_other(
         self, store: TableLinkStore, table: TableClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:

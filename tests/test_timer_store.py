@@ -180,6 +180,7 @@ async def test_a_feed_changes_by_compare_and_set_and_per_workspace(open_store: O
     assert moved == await stores[2].feed(ONE)
 
 
+@pytest.mark.slow
 async def test_what_several_instances_keep_of_a_feed_at_once_is_all_kept(open_store: OpenStore) -> None:
     stores = [open_store() for _ in range(3)]
     times = [NOW + timedelta(minutes=minute) for minute in range(30)]
@@ -214,6 +215,7 @@ async def test_a_feed_that_cannot_be_read_is_named_and_left_as_it_is(
     assert await store.save_feed(OTHER, Feed()) is not None
 
 
+@pytest.mark.slow
 async def test_the_watermark_of_0_1_0_moves_forward_only_and_per_workspace(open_store: OpenStore) -> None:
     stores = [open_store() for _ in range(3)]
     assert await stores[0].creation_watermark(ONE) is None

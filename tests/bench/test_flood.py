@@ -58,6 +58,7 @@ def made(mix: Mix, bodies: list[dict[str, Any]]) -> list[Delivery]:
     return mix.deliver(kinds, bodies[: mix.new_ones(kinds)])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_deliveries_of_every_kind(sandbox: Sandbox) -> None:
     workspace = sandbox.add_workspace(name="law-1")
     bodies = [workspace.add_incident(number=number).trimmed_body() for number in range(300)]
