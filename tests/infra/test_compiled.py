@@ -9,7 +9,7 @@ from pathlib import Path
 import compiler
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.deep
 AGAIN = "a template was changed: make compiled"
 
 
