@@ -165,6 +165,7 @@ async def test_headers_without_an_end_are_not_collected(sandbox: Sandbox, opened
         await opened.send("GET", sandbox.arm.base_url, most_bytes=1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("operation", "what"),
     [

@@ -20,6 +20,8 @@ from contraforce_sentinel.stores import sqlite_file
 from contraforce_sentinel.use_cases import linking
 from sandbox import Operation, SandboxIncident, faults
 
+pytestmark = pytest.mark.slow
+
 
 class Clock:
     """The wall clock of this process; moving it is what a worker sees that was frozen for that long."""

@@ -27,6 +27,8 @@ from contraforce_sentinel.transport.network import Network
 from sandbox import Sandbox, faults
 from sandbox.table_service import TableService
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 EARLIER, LATER = NOW - timedelta(hours=1), NOW + timedelta(hours=1)
 WORKSPACE = WorkspaceId("11111111-2222-4333-8444-555555555555", "rg-secops", "law-one")
