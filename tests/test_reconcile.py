@@ -346,7 +346,7 @@ async def test_a_missing_role_in_one_customer_does_not_stop_another(
     assert sum(path in call.path for call in app.sandbox.log.of("contraforce.link")) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.deep
 async def test_the_pace_holds_with_500_due_in_a_subscription(
     app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
