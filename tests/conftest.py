@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import stamina
 import trustme
 from loops import loops, mark, marks
 
+from contraforce_sentinel import bootstrap
 from contraforce_sentinel.bootstrap import close_app
 from functions_host.worker import Worker
 from sandbox import Sandbox, SandboxIncident, SandboxWorkspace
@@ -123,6 +125,27 @@ class App:
         answer = await self.worker.invoke_http(function, **request)
         openapi.check(function, answer.status, answer.headers, answer.body)
         return Answer(answer.status, answer.headers, json.loads(answer.body))
+
+
+class Clock:
+    """The app's wall clock, ahead of the real one by as much as a test says: a frozen worker sees it move."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+    def forward(self, **by: float) -> None:
+        self.ahead += timedelta(**by)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Give the app this clock, before it is built."""
+    found = Clock()
+    monkeypatch.setattr(bootstrap, "_now", found)
+    return found
 
 
 @pytest_asyncio.fixture

@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import App
+from conftest import App, Clock
 
-from contraforce_sentinel import bootstrap
 from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.domain.incidents import IncidentId
 from contraforce_sentinel.domain.links import LEASE, LONGEST_RETRY_AFTER, Link
@@ -21,24 +20,6 @@ from contraforce_sentinel.use_cases import linking
 from sandbox import Operation, SandboxIncident, faults
 
 pytestmark = pytest.mark.slow
-
-
-class Clock:
-    """The wall clock of this process; moving it is what a worker sees that was frozen for that long."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Give the app this clock, before it is built."""
-    clock = Clock()
-    monkeypatch.setattr(bootstrap, "_now", clock)
-    return clock
 
 
 async def until_called(app: App, operation: Operation) -> None:

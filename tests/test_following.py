@@ -9,9 +9,8 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
-from conftest import App
+from conftest import App, Clock
 
-from contraforce_sentinel import bootstrap
 from contraforce_sentinel.azure import sentinel
 from contraforce_sentinel.bootstrap import build, close_app, current_app
 from contraforce_sentinel.domain.incidents import Delivery, IncidentId, WorkspaceId
@@ -38,22 +37,6 @@ async def following(
     await close_app()
     yield app
     await close_app()
-
-
-class Clock:
-    """The app's clock, ahead of the real one by as much as a test says."""
-
-    ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(bootstrap, "_now", clock)
-    return clock
 
 
 async def record(incident: SandboxIncident) -> Link | None:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import App
+from conftest import App, Clock
 
-from contraforce_sentinel import bootstrap
 from contraforce_sentinel.azure import pacing
 from contraforce_sentinel.bootstrap import close_app, current_app
 from contraforce_sentinel.domain import links
@@ -22,26 +21,6 @@ from contraforce_sentinel.use_cases import reconcile, retention
 from sandbox import SandboxIncident, SandboxWorkspace, SentinelLimits, faults
 
 pytestmark = pytest.mark.usefixtures("no_backoff")
-
-
-class Clock:
-    """The app's clock, ahead of the real one by as much as a test says."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-    def forward(self, **by: float) -> None:
-        self.ahead += timedelta(**by)
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr(bootstrap, "_now", found)
-    return found
 
 
 async def status(app: App, incident: SandboxIncident) -> str:

@@ -1,4 +1,4 @@
-"""Incidents: ARM ids by a strict grammar, severities, what a delivery says of one, and which get no link.
+"""Incidents: ARM ids by a strict grammar, severities, what one is, and what a delivery says of it.
 
 No message of this module repeats any text of its input.
 """

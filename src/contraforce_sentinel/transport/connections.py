@@ -22,7 +22,7 @@ MOST_KEPT: Final = 100
 
 MOST_IDLE: Final = 16
 IDLE_SECONDS: Final = 5.0
-"""When no burst has come again, most of it is let go: a connection takes some 70 KB."""
+"""When no burst has come again, most of it is let go: a connection takes some 80 KB."""
 
 _CONNECTING: Final = "connect_tcp.started"
 _CONNECTED: Final = "connect_tcp.complete"
