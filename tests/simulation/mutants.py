@@ -70,6 +70,12 @@ BUGS: Final = (
         "                report_link_failure(incident.id, error)\n                is_done = True\n",
     ),
     Bug(
+        "a claim believes the clock of before its read",
+        "use_cases/linking.py",
+        "now = self._clock()  # of after the read: a worker may have been frozen in it",
+        "now = new.created_at if known is None else self._clock()",
+    ),
+    Bug(
         "expired leases are never taken over",
         "domain/links.py",
         "if self.state in {LinkState.LINKED, LinkState.DEAD} or self.is_busy(now):",

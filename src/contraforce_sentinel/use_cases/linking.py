@@ -93,10 +93,10 @@ class TicketLinking:
         if ours:
             try:
                 link = await self._work(claim, delivery, customer, until)
+                if was_skipped(claim) and link.state is not LinkState.SKIPPED:
+                    report_revived(link, was=claim.reason, trigger=trigger)
             except StaleLink:  # the lease ran out, and another worker may have taken over: the record counts
                 link = await self._store.get(delivery.incident_id) or claim
-            if was_skipped(claim) and link.state is not LinkState.SKIPPED:
-                report_revived(link, was=claim.reason, trigger=trigger)
         report_link(link, trigger=trigger, seconds=time.monotonic() - started, claimed=ours)
         _refuse_other_ticket(link, delivery, ours=ours)
         return Outcome(link, already_linked=not ours and link.state is LinkState.LINKED)
@@ -110,14 +110,15 @@ class TicketLinking:
         """
         found = known
         for _ in range(_CLAIM_TRIES):
-            now = self._clock()
             if found is None:
-                inserted = await self._store.insert(self._new_claim(delivery, customer, now, trigger))
+                new = self._new_claim(delivery, customer, self._clock(), trigger)
+                inserted = await self._store.insert(new)
                 if inserted is not None:
                     return inserted, True
                 found = await self._store.get(delivery.incident_id)
             if found is None:
                 continue
+            now = self._clock()  # of after the read: a worker may have been frozen in it
             wanted = found.requesting(delivery.ticket_id, of=customer.contraforce_workspace_id, now=now)
             if found.state is LinkState.SKIPPED and delivery.incident is not None:
                 wanted = brought_back(
