@@ -202,3 +202,26 @@ async def test_a_ticket_in_hand_is_given_up_when_the_lease_has_ended(
         clock.ahead = LEASE
         await asyncio.wait_for(current_app().linking.finish(), 5)
     assert (await stored(incident)).ticket is None
+
+
+async def test_a_worker_that_was_frozen_while_it_read_takes_nothing_that_another_holds(
+    app: App, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the clock of before its read, the other's lease would lie too far ahead to be one."""
+    incident, store = app.workspace.add_incident(), current_app().store
+    incident_id = IncidentId.parse(incident.arm_id)
+    long_ago = clock() - timedelta(minutes=10)
+    link = Link(incident_id=incident_id, created_at=long_ago, updated_at=long_ago)
+    await store.insert(link.claimed(owner="gone", now=long_ago))
+    get = store.get
+
+    async def frozen(asked: IncidentId) -> Link:
+        clock.forward(minutes=8)
+        found = await get(asked)
+        assert found is not None
+        return await store.replace(found.claimed(owner="another", now=clock()))
+
+    monkeypatch.setattr(store, "get", frozen)
+    answer = await app.post(incident)
+    assert (answer.status, answer.json["reason"]) == (202, "in-progress")
+    assert app.sandbox.log.count("contraforce.link") == 0
