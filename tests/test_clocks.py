@@ -222,6 +222,5 @@ async def test_a_worker_that_was_frozen_while_it_read_takes_nothing_that_another
         return await store.replace(found.claimed(owner="another", now=clock()))
 
     monkeypatch.setattr(store, "get", frozen)
-    answer = await app.post(incident)
-    assert (answer.status, answer.json["reason"]) == (202, "in-progress")
+    assert (await app.post(incident)).status == 202
     assert app.sandbox.log.count("contraforce.link") == 0
