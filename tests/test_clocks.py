@@ -223,4 +223,7 @@ async def test_a_worker_that_was_frozen_while_it_read_takes_nothing_that_another
 
     monkeypatch.setattr(store, "get", frozen)
     assert (await app.post(incident)).status == 202
-    assert app.sandbox.log.count("contraforce.link") == 0
+    held = await get(incident_id)
+    assert held is not None
+    assert held.lease is not None
+    assert (held.lease.owner, app.sandbox.log.count("contraforce.link")) == ("another", 0)
