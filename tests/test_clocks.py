@@ -216,6 +216,7 @@ async def test_a_worker_that_was_frozen_while_it_read_takes_nothing_that_another
     get = store.get
 
     async def frozen(asked: IncidentId) -> Link:
+        monkeypatch.setattr(store, "get", get)
         clock.forward(minutes=8)
         found = await get(asked)
         assert found is not None
