@@ -67,7 +67,8 @@ def _check_end(world: World, case: Case, link: Link, referee: Referee, faults: F
     is_gone = link.reason == Reason.INCIDENT_GONE and (
         case.deleted_at is not None or (case.is_late and world.clocks_were_wrong)
     )
-    if link.state is LinkState.SKIPPED and is_gone and (tries := link.history[-2].times + 1) < _TRIES:
+    tries = 1 + sum(step.times for step in link.history[-2:-1])
+    if link.state is LinkState.SKIPPED and is_gone and tries < _TRIES:
         world.violate("c", f"{case.label}: skipped ({link.reason}) after {tries} tries")
     if link.state is LinkState.SKIPPED and not (case.may_be_skipped or is_gone):
         world.violate("c", f"{case.label}: skipped ({link.reason}) without a reason")
